@@ -1,0 +1,155 @@
+"""A directory as it was at one moment: the value on which completeness and identity are decided."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.files import is_inside, read_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MAX_ENTRIES = 100_000
+"""Entries after which a listing is refused: no checkpoint of any known layout comes near."""
+
+MAX_DEPTH = 4
+"""Levels of sub-directories that are listed (multi-adapter, FSDP and DeepSpeed parts need two)."""
+
+
+class EntryKind(StrEnum):
+    """What an entry is, as far as this program is concerned."""
+
+    FILE = "file"
+    OUTSIDE = "outside"
+    """A symbolic link that leaves the run directory: not followed."""
+    SPECIAL = "special"
+    """A FIFO, socket or device, or a dangling or looping link: never opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a directory; sizes in bytes, times in nanoseconds since the epoch."""
+
+    name: str
+    """Relative to the listed directory, with ``/`` between the parts."""
+    kind: EntryKind
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Every file below a directory, at one moment."""
+
+    root: Path
+    entries: Mapping[str, Entry]
+    changed_ns: int
+    """The newest mtime or ctime of the directory, its sub-directories and files."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def path(self, name: str) -> Path:
+        """Return where the entry's bytes are, with links inside the run resolved."""
+        return Path(os.path.realpath(self.root / name))
+
+    def total_bytes(self) -> int:
+        """Return the sum of the sizes of all regular files."""
+        return sum(e.size for e in self.entries.values() if e.kind is EntryKind.FILE)
+
+    def fingerprint(self) -> str:
+        """Return a digest of names, sizes, mtimes and inodes: equal means nothing was touched.
+
+        ctime is left out: a chmod or a hard link (a backup) changes no content.
+        """
+        hasher = blake3()
+        for name in sorted(self.entries):
+            e = self.entries[name]
+            hasher.update(f"{name}\0{e.kind}\0{e.size}\0{e.mtime_ns}\0{e.inode}\n".encode())
+        return hasher.hexdigest()
+
+
+def list_directory(root: Path, *, boundary: Path) -> Listing:
+    """List every file below ``root``, to a bounded depth and number.
+
+    Files that vanish between the listing and their stat are left out: rotation is no error.
+
+    Args:
+        root: The directory.
+        boundary: The run directory; links that lead out of it are marked, never followed.
+
+    Raises:
+        VanishedError: ``root`` is not there.
+        ResumeDaemonError: ``root`` cannot be listed, or holds more than ``MAX_ENTRIES`` entries.
+    """
+    entries: dict[str, Entry] = {}
+    changed = 0
+    pending: list[tuple[Path, str, int]] = [(root, "", 0)]
+    while pending:
+        directory, prefix, depth = pending.pop()
+        try:
+            own = directory.stat()
+            with os.scandir(directory) as iterator:
+                found = list(iterator)
+        except OSError as error:
+            if depth:
+                continue
+            raise read_error(error, directory) from error
+        changed = max(changed, own.st_mtime_ns, own.st_ctime_ns)
+        for item in found:
+            name = prefix + item.name
+            status, kind = _inspect(item, boundary)
+            if status is None:
+                continue
+            changed = max(changed, status.st_mtime_ns, status.st_ctime_ns)
+            if kind is None:
+                if depth < MAX_DEPTH:
+                    pending.append((Path(item.path), f"{name}/", depth + 1))
+                continue
+            entries[name] = Entry(
+                name, kind, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+            )
+            if len(entries) > MAX_ENTRIES:
+                raise ResumeDaemonError(
+                    "list", root, f"it holds more than {MAX_ENTRIES} files", hint="Is it a run?"
+                )
+    return Listing(root, entries, changed)
+
+
+def _inspect(
+    item: os.DirEntry[str], boundary: Path
+) -> tuple[os.stat_result | None, EntryKind | None]:
+    """Return the status of an entry and its kind; no status: it vanished; no kind: a directory."""
+    try:
+        status = item.stat(follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode):
+            if not is_inside(Path(item.path), boundary):
+                return status, EntryKind.OUTSIDE
+            try:
+                target = item.stat()
+            except OSError:
+                return status, EntryKind.SPECIAL
+            # A linked directory is not descended into: a loop of links would never end.
+            return (
+                (target, EntryKind.FILE)
+                if stat.S_ISREG(target.st_mode)
+                else (status, EntryKind.SPECIAL)
+            )
+    except OSError:
+        return None, None
+    if stat.S_ISDIR(status.st_mode):
+        return status, None
+    return status, EntryKind.FILE if stat.S_ISREG(status.st_mode) else EntryKind.SPECIAL
