@@ -1,0 +1,30 @@
+"""A tensor's place in a file, without its values: all that presence, agreement and scans need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpan:
+    """Bytes ``begin`` to ``end`` (absolute offsets in the file, end exclusive) of one tensor.
+
+    Attributes:
+        name: The parameter's name, or for a torch archive the path to it in the pickled value.
+        dtype: The safetensors name of the element type: ``BF16``, ``F16``, ``F32``, ``F64``,
+            ``F8_E4M3``, ``F8_E5M2``, ``I64``, ``BOOL``, ... (safetensors ``tensor.rs: Dtype``).
+        shape: Elements per dimension; empty for a scalar.
+        begin: Offset of the first byte.
+        end: Offset after the last byte.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return self.end - self.begin
