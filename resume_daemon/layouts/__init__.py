@@ -1,1 +1,1 @@
-"""TBD."""
+"""One file per trainer family: what its checkpoints look like on disk."""

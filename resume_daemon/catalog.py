@@ -1,0 +1,54 @@
+"""Every finding code there is, gathered from the modules that report them."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+from resume_daemon.findings import Code
+
+REPORTERS = (
+    "resume_daemon.checks.presence",
+    "resume_daemon.checks.readable",
+    "resume_daemon.checks.weights",
+    "resume_daemon.checks.torch_files",
+    "resume_daemon.checks.agreement",
+    "resume_daemon.checks.values",
+    "resume_daemon.checks.integrity",
+    "resume_daemon.curriculum.checks",
+    "resume_daemon.drift",
+    "resume_daemon.health",
+)
+"""Modules that declare codes as module constants; a test finds those that are not listed here."""
+
+THEMES = {
+    "1": "Files of a checkpoint",
+    "2": "Weights",
+    "3": "Torch files and pickles",
+    "4": "Agreement of the parts",
+    "5": "Curriculum",
+    "6": "Trackers and drift",
+    "7": "The run and the daemon",
+}
+
+
+@cache
+def codes() -> dict[str, Code]:
+    """Return every code by id, sorted.
+
+    Raises:
+        RuntimeError: Two codes share an id or a name; the test of the catalog would have told.
+    """
+    found: dict[str, Code] = {}
+    for reporter in REPORTERS:
+        for value in vars(import_module(reporter)).values():
+            if isinstance(value, Code) and found.setdefault(value.id, value) is not value:
+                raise RuntimeError(f"{value.id} is declared twice")
+    return dict(sorted(found.items()))
+
+
+def code(id_or_name: str) -> Code | None:
+    """Return the code of an id (any case) or a name, or None."""
+    wanted = id_or_name.strip()
+    by_id = codes().get(wanted.upper())
+    return by_id or next((c for c in codes().values() if c.name == wanted.lower()), None)

@@ -1,0 +1,31 @@
+"""Every check, in the order in which findings are shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resume_daemon.checks import (
+    agreement,
+    integrity,
+    presence,
+    readable,
+    torch_files,
+    values,
+    weights,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from resume_daemon.evidence import Evidence
+    from resume_daemon.findings import Finding
+
+CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
+    presence.check,
+    readable.check,
+    weights.check,
+    torch_files.check,
+    agreement.check,
+    values.check,
+    integrity.check,
+)

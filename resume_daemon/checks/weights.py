@@ -1,0 +1,155 @@
+"""Do the weight files hold together: sizes, offsets, shapes, and the index against its shards?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resume_daemon.findings import Code, Finding, Severity
+from resume_daemon.formats.safetensors import HeaderProblemKind, problems
+from resume_daemon.layouts.base import Role
+from resume_daemon.layouts.huggingface import shard_total
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from resume_daemon.evidence import Evidence
+
+SIZE_MISMATCH = Code(
+    "RD202",
+    "weights-size",
+    Severity.ERROR,
+    "A weight file is shorter or longer than its header says",
+    "The write was cut off, or something was appended. safetensors refuses such a file.",
+    "Resume from an earlier checkpoint.",
+    "safetensors tensor.rs: MetadataIncompleteBuffer; LLaMA-Factory issue 8759",
+)
+OFFSETS_BROKEN = Code(
+    "RD203",
+    "weights-offsets",
+    Severity.ERROR,
+    "Tensors overlap or leave holes",
+    "The offsets in the header do not follow one another, so some bytes belong to two tensors or "
+    "to none.",
+    "Resume from an earlier checkpoint.",
+    "safetensors tensor.rs: InvalidOffset",
+)
+SHAPE_MISMATCH = Code(
+    "RD204",
+    "weights-shape",
+    Severity.ERROR,
+    "A tensor's shape or type does not agree with its bytes",
+    "Shape times element size is not the length of the tensor's byte range, or its type is "
+    "unknown.",
+    "Resume from an earlier checkpoint.",
+    "safetensors tensor.rs: TensorInvalidInfo",
+)
+INDEX_MISMATCH = Code(
+    "RD205",
+    "index-mismatch",
+    Severity.ERROR,
+    "The index and the shards disagree",
+    "The index names a tensor that its shard does not hold, or a shard holds tensors that the "
+    "index does not name: shards of two saves are mixed.",
+    "Resume from an earlier checkpoint.",
+    "transformers modeling_utils.py: save_pretrained writes the index after every shard",
+)
+SHARD_COUNT = Code(
+    "RD206",
+    "shard-count",
+    Severity.ERROR,
+    "The number of shards is not the one that their names promise",
+    "Names such as model-00001-of-00004 state the number; some are missing, or two saves are "
+    "mixed.",
+    "Resume from an earlier checkpoint.",
+)
+NO_TENSORS = Code(
+    "RD207",
+    "weights-empty",
+    Severity.ERROR,
+    "The weight files hold no tensor",
+    "The file is well formed and empty: nothing was trained, or the save gathered no parameters.",
+    "Resume from an earlier checkpoint.",
+)
+
+_BY_KIND = {
+    HeaderProblemKind.SIZE: SIZE_MISMATCH,
+    HeaderProblemKind.GAP: OFFSETS_BROKEN,
+    HeaderProblemKind.OVERLAP: OFFSETS_BROKEN,
+    HeaderProblemKind.SHAPE: SHAPE_MISMATCH,
+    HeaderProblemKind.DTYPE: SHAPE_MISMATCH,
+}
+_SHOWN = 5
+
+
+def check(evidence: Evidence) -> Iterator[Finding]:
+    """Yield a finding for each contradiction in and between the weight files."""
+    for name in evidence.files(Role.WEIGHTS):
+        if name in evidence.headers:
+            for problem in problems(evidence.headers[name]):
+                yield _BY_KIND[problem.kind].finding(f"{name}: {problem.message}", file=name)
+    names = tensor_names(evidence)
+    read = [n for n in evidence.files(Role.WEIGHTS) if n in names]
+    if read and not any(names[n] for n in read):
+        yield NO_TENSORS.finding(f"{read[0]} holds no tensor", file=read[0])
+    totals = {total for n in read if (total := shard_total(n)) is not None}
+    shards = [n for n in read if shard_total(n) is not None]
+    if len(totals) > 1 or (totals and len(shards) > max(totals)):
+        yield SHARD_COUNT.finding(
+            f"{len(shards)} shards are there, their names promise {sorted(totals)}"
+        )
+    for index in evidence.files(Role.WEIGHTS_INDEX):
+        yield from _check_index(index, evidence.documents.get(index), names)
+
+
+def tensor_names(evidence: Evidence) -> dict[str, frozenset[str]]:
+    """Return the names of the tensors in each weight file that could be read."""
+    found = {
+        name: frozenset(span.name for span in evidence.headers[name].tensors)
+        for name in evidence.files(Role.WEIGHTS)
+        if name in evidence.headers
+    }
+    for name in evidence.files(Role.WEIGHTS):
+        if name in evidence.torch_files:
+            found[name] = frozenset(evidence.torch_files[name].tensors)
+    return found
+
+
+def _check_index(
+    index: str, document: Any, names: Mapping[str, frozenset[str]]
+) -> Iterator[Finding]:
+    if document is None:
+        return
+    weight_map = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
+        yield INDEX_MISMATCH.finding(f"{index}: weight_map is not a map of names", file=index)
+        return
+    outside = {shard for shard in weight_map.values() if "/" in shard or shard in {"", ".", ".."}}
+    if outside:
+        yield INDEX_MISMATCH.finding(
+            f"{index}: it points outside the checkpoint: {min(outside)!r}", file=index
+        )
+    for shard in sorted(set(weight_map.values()) & set(names)):
+        promised = {tensor for tensor, at in weight_map.items() if at == shard}
+        if absent := sorted(promised - names[shard]):
+            yield INDEX_MISMATCH.finding(
+                f"{shard} lacks {len(absent)} tensors that the index promises: {_some(absent)}",
+                file=shard,
+            )
+    stem = index.removesuffix(".index.json")
+    suffix = stem[stem.rindex(".") :]
+    held = {
+        tensor: name
+        for name, tensors in names.items()
+        if name.endswith(suffix) and shard_total(name) is not None
+        for tensor in tensors
+    }
+    if unnamed := sorted(set(held) - set(weight_map)):
+        yield INDEX_MISMATCH.finding(
+            f"{len(unnamed)} tensors are in shards but not in the index: {_some(unnamed)}",
+            file=index,
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

@@ -1,0 +1,153 @@
+"""The manifest of a verified checkpoint: every file with its digest, every tensor with its numbers.
+
+``resources`` has the shape ``{name, algorithm, digest}`` of sigstore's model signing, so a manifest
+can be signed later; a file of more than 256 MiB is one resource per range, named
+``file:begin:end`` as its shard serialisation does (``model_signing/_serialization``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from resume_daemon.errors import FormatError
+from resume_daemon.files import canonical_json, read_bounded, write_atomic
+from resume_daemon.formats.json_document import parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """One file as it was when it was read; size in bytes, mtime in nanoseconds."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A file, or a range of one, and the digest of its bytes."""
+
+    name: str
+    algorithm: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRecord:
+    """What is kept of a tensor: over every value, except ``rms`` (a fixed sample of them).
+
+    ``largest`` is the largest finite magnitude, or None where the type has no magnitude.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    largest: float | None
+    nonfinite: int
+    rms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a checkpoint consisted of when it was verified.
+
+    Attributes:
+        checkpoint: The directory's name.
+        layout: The layout's name.
+        step: The step of the directory's name, or None.
+        fingerprint: Of names, sizes, mtimes and inodes; equal means that nothing was touched.
+        files: Every file.
+        resources: Every file's digest, or its ranges' digests.
+        tensors: By file, every tensor's record.
+        steps: Every step counter found: ``trainer``, ``scheduler``, ``optimizer``.
+    """
+
+    checkpoint: str
+    layout: str
+    step: int | None
+    fingerprint: str
+    files: tuple[ManifestFile, ...]
+    resources: tuple[Resource, ...]
+    tensors: Mapping[str, tuple[TensorRecord, ...]]
+    steps: Mapping[str, int]
+
+    def encode(self) -> bytes:
+        """Return the bytes that are written and whose digest the ledger keeps."""
+        return canonical_json({"schema": SCHEMA, **asdict(self)})
+
+    def digests_of(self, file: str) -> tuple[Resource, ...]:
+        """Return the resource of a file, or those of its ranges in order."""
+        return tuple(r for r in self.resources if file_of(r.name) == file)
+
+    def tensor(self, file: str, name: str) -> TensorRecord | None:
+        """Return what is kept of one tensor."""
+        return next((t for t in self.tensors.get(file, ()) if t.name == name), None)
+
+
+def digest_of(content: bytes) -> str:
+    """Return the digest under which the ledger refers to a manifest's bytes."""
+    return blake3(content).hexdigest()
+
+
+def resource_name(file: str, begin: int, end: int, size: int) -> str:
+    """Return the name of a range; a range that is the whole file is the file."""
+    return file if (begin, end) == (0, size) else f"{file}:{begin}:{end}"
+
+
+def file_of(resource: str) -> str:
+    """Return the file of a resource; inverse of ``resource_name``."""
+    file, _, end = resource.rpartition(":")
+    if file and end.isdigit():
+        head, _, begin = file.rpartition(":")
+        if head and begin.isdigit():
+            return head
+    return resource
+
+
+def write_manifest(path: Path, manifest: Manifest) -> str:
+    """Write a manifest atomically and return its digest."""
+    content = manifest.encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, content)
+    return digest_of(content)
+
+
+def read_manifest(path: Path) -> tuple[Manifest, str]:
+    """Return a manifest and the digest of its bytes.
+
+    Raises:
+        ResumeDaemonError: It is missing, unreadable or not a manifest.
+    """
+    content = read_bounded(path)
+    document = parse_json(content, path)
+    try:
+        if document["schema"] != SCHEMA:
+            raise FormatError("read the manifest", path, f"its schema is {document['schema']!r}")
+        manifest = Manifest(
+            checkpoint=document["checkpoint"],
+            layout=document["layout"],
+            step=document["step"],
+            fingerprint=document["fingerprint"],
+            files=tuple(ManifestFile(**each) for each in document["files"]),
+            resources=tuple(Resource(**each) for each in document["resources"]),
+            tensors={
+                file: tuple(TensorRecord(**{**t, "shape": tuple(t["shape"])}) for t in tensors)
+                for file, tensors in document["tensors"].items()
+            },
+            steps=document["steps"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FormatError(
+            "read the manifest", path, f"it is damaged ({error!r})", hint="Verify again."
+        ) from error
+    return manifest, digest_of(content)
