@@ -15,7 +15,7 @@ REPORTERS = (
     "resume_daemon.checks.agreement",
     "resume_daemon.checks.values",
     "resume_daemon.checks.integrity",
-    "resume_daemon.curriculum.checks",
+    "resume_daemon.curriculum.codes",
     "resume_daemon.drift",
     "resume_daemon.health",
 )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from resume_daemon.layouts.base import Completeness, Part, Role
     from resume_daemon.listing import Listing
     from resume_daemon.manifest import Manifest
-    from resume_daemon.reading.scan import FileScan
+    from resume_daemon.reading.results import FileScan
 
 
 @dataclass(frozen=True, slots=True)

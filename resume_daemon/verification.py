@@ -19,7 +19,8 @@ from resume_daemon.layouts.base import Completeness, Format, Part, Role
 from resume_daemon.layouts.registry import layout_of
 from resume_daemon.listing import EntryKind, Listing, list_directory
 from resume_daemon.manifest import Manifest, ManifestFile, Resource, TensorRecord, resource_name
-from resume_daemon.reading.scan import ReadOptions, RecordSpan, ScanTask, scan_files
+from resume_daemon.reading.results import RecordSpan, ScanTask
+from resume_daemon.reading.scan import ReadOptions, scan_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from resume_daemon.formats.safetensors import SafetensorsHeader
     from resume_daemon.formats.tensors import TensorSpan
     from resume_daemon.formats.torch_file import TorchFile
-    from resume_daemon.reading.scan import FileScan
+    from resume_daemon.reading.results import FileScan
 
 
 class Depth(StrEnum):
@@ -98,8 +99,8 @@ def verify(
     path: Path,
     *,
     boundary: Path,
-    references: References = References(),  # noqa: B008 - an immutable value
-    options: Options = Options(),  # noqa: B008 - an immutable value
+    references: References = References(),
+    options: Options = Options(),
     cancelled: Callable[[], bool] = lambda: False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Verification:
@@ -133,7 +134,14 @@ def verify(
         )
     parts = layout.parts(listing)
     completeness = layout.completeness(listing, lambda name: read_json(listing.path(name)))
-    evidence = _gather(listing, parts, completeness, layout.step_of(path.name), references, options)
+    evidence = _gather(
+        listing,
+        parts=parts,
+        completeness=completeness,
+        step=layout.step_of(path.name),
+        references=references,
+        options=options,
+    )
     if options.depth is Depth.DEEP and not _unfinished(completeness):
         evidence = _scan(evidence, options.reading, cancelled, progress)
     findings = tuple(finding for check in CHECKS for finding in check(evidence))
@@ -166,6 +174,7 @@ def _regular(listing: Listing) -> list[str]:
 
 def _gather(
     listing: Listing,
+    *,
     parts: Mapping[str, Part],
     completeness: Completeness,
     step: int | None,
@@ -237,6 +246,7 @@ def _scan(
 ) -> Evidence:
     """Read every byte of every file once; digests and statistics go into the evidence."""
     tasks = []
+    names: dict[int, str] = {}
     for name in _regular(evidence.listing):
         spans: tuple[TensorSpan, ...] = ()
         records: tuple[RecordSpan, ...] = ()
@@ -253,12 +263,14 @@ def _scan(
                     for r in torch_file.archive.records
                     if not r.compressed
                 )
-        tasks.append(ScanTask(evidence.listing.path(name), spans, records, key=name))
+        task = ScanTask(evidence.listing.path(name), spans, records)
+        tasks.append(task)
+        names[id(task)] = name
     scans: dict[str, FileScan] = {}
     for task, result in scan_files(tasks, options=reading, cancelled=cancelled):
         if isinstance(result, Exception):
             raise result
-        scans[task.key] = result
+        scans[names[id(task)]] = result
         progress(result.bytes_read)
     return Evidence(
         **{each: getattr(evidence, each) for each in Evidence.__slots__ if each != "scans"},

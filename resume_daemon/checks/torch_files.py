@@ -98,7 +98,7 @@ def _checksums(file: str, evidence: Evidence) -> Iterator[Finding]:
 
 def _references(file: str, evidence: Evidence) -> Iterator[Finding]:
     judged = {
-        reference: judge(reference, allowed=evidence.allowed)
+        reference: judge(reference, evidence.allowed)
         for reference in evidence.torch_files[file].references
     }
     for judgement, code in (

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from resume_daemon.evidence import Evidence
     from resume_daemon.formats.tensors import TensorSpan
-    from resume_daemon.reading.scan import FileScan
-    from resume_daemon.reading.values import TensorStatistics
+    from resume_daemon.reading.results import FileScan, TensorStatistics
 
 PAGE = 4096
 """Bytes of the smallest unit that a file system loses when a write never reaches the disk."""

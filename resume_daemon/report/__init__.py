@@ -1,1 +1,1 @@
-"""TBD."""
+"""What people read: rows and sentences made from the ledger."""

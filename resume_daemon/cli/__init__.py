@@ -1,0 +1,66 @@
+"""The command line: one file per command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from resume_daemon.cli import (
+    alerts,
+    config,
+    demo,
+    explain,
+    ledger,
+    run,
+    snapshots,
+    status,
+    verify,
+)
+from resume_daemon.cli.output import fail
+from resume_daemon.errors import ResumeDaemonError
+
+app = typer.Typer(
+    name="resume-daemon",
+    help="Keeps long training runs resumable: verifies checkpoints, keeps curriculum state, "
+    "records tracker and trainer steps, alerts on drift.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.command)
+app.command("verify")(verify.command)
+app.command("status")(status.command)
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(snapshots.app, name="snapshots")
+app.command("explain")(explain.command)
+app.add_typer(config.app, name="config")
+app.add_typer(alerts.app, name="alerts")
+app.command("demo")(demo.command)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    *,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from resume_daemon import __version__  # noqa: PLC0415 - only when asked for
+
+        typer.echo(f"resume-daemon {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; exit status 0 fine, 1 a check failed, 2 wrong usage or input."""
+    try:
+        app()
+    except ResumeDaemonError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Somebody closed the pipe (`| head`). Python would complain again when it flushes stdout.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,321 @@
+"""The settings model: what may stand in a configuration file, with every default and its reason.
+
+The texts under the fields are what the sample file, the editor schema and the docs show.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from resume_daemon.config.fields import (
+    DAY_SECONDS,
+    AbsolutePath,
+    AnyPattern,
+    AsTuple,
+    CredentialName,
+    CurriculumSchema,
+    DatabaseUrl,
+    EnvironmentName,
+    FilePath,
+    GlobalName,
+    HttpUrl,
+    NonEmpty,
+    RunPattern,
+    Seconds,
+    Section,
+    SinkName,
+    Steps,
+)
+
+
+class Watch(Section):
+    """How the run directory is watched and when a checkpoint counts as complete."""
+
+    backend: Literal["auto", "inotify", "polling"] = "auto"
+    """Where change events come from. auto polls on network and FUSE file systems, where inotify
+    is blind, and uses inotify elsewhere."""
+
+    rescan_seconds: Seconds = 30
+    """Seconds between two looks at the run that need no event. A lost event costs at most this."""
+
+    settle_seconds: Seconds = 2
+    """Seconds for which nothing in a checkpoint may change before it is read."""
+
+    abandon_seconds: Seconds = 900
+    """Seconds without a change after which a half-written checkpoint is reported as abandoned.
+    Set it above the longest pause of a save."""
+
+    poll_seconds: Seconds = 5
+    """Seconds between two looks at the run where it is polled."""
+
+    @field_validator("abandon_seconds")
+    @classmethod
+    def _abandoned_after_settled(cls, value: float, info: ValidationInfo) -> float:
+        settle = info.data.get("settle_seconds")
+        if settle is not None and value <= settle:
+            raise ValueError(
+                f"must be more than settle_seconds ({settle:g}), or every save would be abandoned "
+                f"before it can settle; it is {value:g}"
+            )
+        return value
+
+
+class Verify(Section):
+    """How much of a checkpoint is read, and how hard the disk may be worked."""
+
+    depth: Literal["deep", "quick"] = "deep"
+    """deep reads every byte once. quick reads headers and small files only, and misses damage
+    inside the weights."""
+
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    """Files that are read at the same time."""
+
+    read_mib_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Limit of all reads together, in MiB per second. null means no limit."""
+
+    keep_page_cache: bool = True
+    """Leave the page cache as it was found, by dropping what only these reads brought in. false
+    leaves all that was read in the cache."""
+
+    allow_globals: Annotated[tuple[GlobalName, ...], *AsTuple] = ()
+    """Names that a pickle of this run may refer to without a finding, such as
+    my_project.rewards.Reward or my_project.*. Nothing is ever loaded, whatever stands here."""
+
+
+class Curriculum(Section):
+    """The curriculum state that belongs to each checkpoint."""
+
+    enabled: bool = True
+    """Look for curriculum state and keep it with each checkpoint."""
+
+    files: Annotated[tuple[RunPattern, ...], *AsTuple] = ()
+    """Globs of the state files, relative to the run. Empty means the names that the known schemas
+    use."""
+
+    keep_versions: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """Versions of each state file that are kept, newest first."""
+
+    max_lead_steps: Steps = 0
+    """Trainer steps by which the state may be ahead of its checkpoint without a finding."""
+
+    max_lag_steps: Steps = 100
+    """Trainer steps by which the state may be behind its checkpoint without a finding. Set it to
+    how often your trainer writes the state."""
+
+    schemas: Annotated[tuple[CurriculumSchema, ...], *AsTuple] = ()
+    """Shapes of state files that are not known yet, one mapping each, in the form of
+    resume_daemon/curriculum/schemas.yaml."""
+
+
+class Snapshot(Section):
+    """What is copied beside each verified checkpoint."""
+
+    configuration_files: Annotated[tuple[AnyPattern, ...], *AsTuple] = ()
+    """Globs of configuration files to keep with each checkpoint, relative to the run or
+    absolute."""
+
+
+class WandbApi(Section):
+    """The W&B server, asked where the local log is behind or missing."""
+
+    enabled: bool = False
+    """Ask the server. The key comes from WANDB_API_KEY or .netrc and is never written here."""
+
+    entity: NonEmpty | None = None
+    """The W&B entity (team or user). null takes it from the local log."""
+
+    project: NonEmpty | None = None
+    """The W&B project. null takes it from the local log."""
+
+    poll_seconds: Annotated[float, Field(ge=15, le=DAY_SECONDS)] = 60
+    """Seconds between two questions. Below 15 there is nothing new: W&B itself sends every 15."""
+
+    timeout_seconds: Seconds = 10
+    """Seconds to wait for an answer."""
+
+
+class Wandb(Section):
+    """The local log of Weights & Biases."""
+
+    enabled: bool = True
+    """Read the W&B log of this run."""
+
+    directory: FilePath | None = None
+    """The directory that W&B writes its runs into (usually named wandb). null looks for it where
+    trainers put it."""
+
+    run_id: NonEmpty | None = None
+    """The W&B run id to follow. null follows the runs that belong to this run directory."""
+
+    step_key: NonEmpty | None = None
+    """The logged key that holds the trainer's step, such as train/global_step. null takes the key
+    that the known trainers use."""
+
+    poll_seconds: Seconds = 5
+    """Seconds between two looks at the log."""
+
+    api: WandbApi = WandbApi()
+
+
+class Trackers(Section):
+    """Where the tracker's step is read."""
+
+    wandb: Wandb = Wandb()
+
+
+class Drift(Section):
+    """When the two steps count as drifted; logging cadence alone never does."""
+
+    accepted_rows: Steps = 0
+    """Matched drift, in rows of the tracker, that is accepted: one of at most this much raises no
+    alert. Set it where a run has drifted and is to go on as it is."""
+
+
+class Slack(Section):
+    """A Slack channel, by an incoming webhook.
+
+    The webhook's URL is a secret: exactly one of url_credential, url_file and url_env says where it
+    is kept.
+    """
+
+    type: Literal["slack"]
+    """What kind of sink this is."""
+
+    name: SinkName
+    """Its name in the ledger and in messages; each sink has its own."""
+
+    url_credential: CredentialName | None = None
+    """The name of the systemd credential that holds the URL."""
+
+    url_file: FilePath | None = None
+    """The file that holds the URL."""
+
+    url_env: EnvironmentName | None = None
+    """The environment variable that holds the URL."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _at_most_one(self, "url_credential", "url_file", "url_env", required=True)
+        return self
+
+
+class Webhook(Section):
+    """A URL that receives each alert as JSON, signed as Standard Webhooks 1.0 describes.
+
+    Exactly one of url, url_credential, url_file and url_env is given, and at most one of
+    secret_credential, secret_file and secret_env. Without a secret nothing is signed.
+    """
+
+    type: Literal["webhook"]
+    """What kind of sink this is."""
+
+    name: SinkName
+    """Its name in the ledger and in messages; each sink has its own."""
+
+    url: HttpUrl | None = None
+    """The URL, where it is no secret."""
+
+    url_credential: CredentialName | None = None
+    """The name of the systemd credential that holds the URL."""
+
+    url_file: FilePath | None = None
+    """The file that holds the URL."""
+
+    url_env: EnvironmentName | None = None
+    """The environment variable that holds the URL."""
+
+    secret_credential: CredentialName | None = None
+    """The name of the systemd credential that holds the signing secret (whsec_...)."""
+
+    secret_file: FilePath | None = None
+    """The file that holds the signing secret."""
+
+    secret_env: EnvironmentName | None = None
+    """The environment variable that holds the signing secret."""
+
+    timeout_seconds: Seconds = 10
+    """Seconds to wait for an answer to one attempt."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _at_most_one(self, "url", "url_credential", "url_file", "url_env", required=True)
+        _at_most_one(self, "secret_credential", "secret_file", "secret_env", required=False)
+        return self
+
+
+Sink = Annotated[Slack | Webhook, Field(discriminator="type")]
+
+
+class Alerts(Section):
+    """Who is told, and from which severity on."""
+
+    minimum_severity: Literal["error", "warning", "info"] = "warning"
+    """The least severity that is sent. Everything is in the ledger, whatever stands here."""
+
+    sinks: Annotated[tuple[Sink, ...], *AsTuple] = ()
+    """Where alerts go. Empty sends none."""
+
+    @field_validator("sinks")
+    @classmethod
+    def _names_differ(cls, value: tuple[Slack | Webhook, ...]) -> tuple[Slack | Webhook, ...]:
+        names = [sink.name for sink in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"has more than one sink named {', '.join(twice)}: each delivery is recorded under "
+                "its sink's name, so give each its own"
+            )
+        return value
+
+
+class Index(Section):
+    """The database that makes many runs searchable; it is derived from the ledgers."""
+
+    url: DatabaseUrl | None = None
+    """SQLAlchemy URL of a fleet's shared database, without a password. null keeps an SQLite file
+    beside the ledger."""
+
+
+class Log(Section):
+    """What the daemon says about itself, on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is written."""
+
+    format: Literal["auto", "console", "json"] = "auto"
+    """auto writes for people at a terminal, and JSON lines elsewhere."""
+
+
+class Settings(Section):
+    """Everything that can be set. Every key may be left out."""
+
+    run: FilePath | None = None
+    """The run: the output directory that the trainer writes checkpoints into."""
+
+    name: NonEmpty | None = None
+    """The run's name in alerts and reports. null takes the directory's name."""
+
+    state_dir: AbsolutePath | None = None
+    """An absolute directory below which everything that the daemon writes is kept. null keeps it
+    in .resume_daemon inside the run or, where that cannot be written, in the state directory of
+    the service or the user."""
+
+    watch: Watch = Watch()
+    verify: Verify = Verify()
+    curriculum: Curriculum = Curriculum()
+    snapshot: Snapshot = Snapshot()
+    trackers: Trackers = Trackers()
+    drift: Drift = Drift()
+    alerts: Alerts = Alerts()
+    index: Index = Index()
+    log: Log = Log()
+
+
+def _at_most_one(sink: Slack | Webhook, *fields: str, required: bool) -> None:
+    """Refuse a sink that names several places for one value, or none where one is needed."""
+    given = [field for field in fields if getattr(sink, field) is not None]
+    if len(given) > 1:
+        raise ValueError(f"has {' and '.join(given)}: give only one of them")
+    if required and not given:
+        raise ValueError(f"needs one of {', '.join(fields)}")

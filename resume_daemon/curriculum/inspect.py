@@ -1,0 +1,82 @@
+"""What can be said of a run's curriculum by looking once, without a daemon's memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resume_daemon.curriculum.assignment import Known, assign
+from resume_daemon.curriculum.checks import (
+    AHEAD_LIMIT,
+    BEHIND_LIMIT,
+    assignment_notes,
+    history_damaged,
+    history_lost,
+    unreadable,
+)
+from resume_daemon.curriculum.discovery import discover
+from resume_daemon.curriculum.schemas import known_schemas
+from resume_daemon.curriculum.state import StateVersion, read_state
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from resume_daemon.curriculum.schemas import Schema
+    from resume_daemon.findings import Finding
+    from resume_daemon.trainer_log import TrainerLog
+
+
+def inspect_run(
+    run: Path,
+    *,
+    newest: tuple[str, int] | None,
+    trainer: TrainerLog | None,
+    schemas: Sequence[Schema] | None = None,
+    patterns: Sequence[str] = (),
+) -> tuple[Finding, ...]:
+    """Return what is wrong with, or worth knowing of, the state files of a run.
+
+    Args:
+        run: The run directory.
+        newest: Name and step of the newest checkpoint.
+        trainer: What that checkpoint's trainer state logged.
+        schemas: By which states are recognised; the shipped ones by default.
+        patterns: Configured globs of state files.
+
+    Raises:
+        ResumeDaemonError: The run cannot be listed.
+    """
+    known = tuple(schemas) if schemas is not None else tuple(known_schemas())
+    findings: list[Finding] = []
+    for file in discover(run, known, patterns).files:
+        read = read_state(run / file, run=run, schemas=known)
+        if not isinstance(read, StateVersion):
+            note = unreadable(read, 0.0, limit=0.0)
+            findings += [note.finding] if note is not None else []
+            continue
+        schema = next((s for s in known if s.name == read.schema), None)
+        notes = [
+            history_lost(
+                read,
+                first_logged=trainer.first_step if trainer else None,
+                cadence=trainer.cadence if trainer else 1,
+                window=schema.history_window if schema else None,
+            ),
+            history_damaged(read),
+        ]
+        if newest is not None:
+            name, step = newest
+            version = Known(read.digest, read.trainer_step, read.mtime_ns, file, read.stage)
+            assigned = assign(step, [version], checkpoint=name)
+            if assigned is not None:
+                notes.append(
+                    assignment_notes(
+                        assigned,
+                        name,
+                        ahead_limit=AHEAD_LIMIT,
+                        behind_limit=BEHIND_LIMIT,
+                        save_every=schema.save_every if schema else None,
+                    )
+                )
+        findings += [note.finding for note in notes if note is not None]
+    return tuple(findings)

@@ -1,0 +1,382 @@
+"""Keeps the checkpoints: which are ready, what their verdicts are, what is still owed to each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from resume_daemon.daemon.keeper import Judged
+from resume_daemon.daemon.roster import Roster, step_of
+from resume_daemon.daemon.worker import SnapshotJob, VerifyJob
+from resume_daemon.errors import ChangedError, ResumeDaemonError, VanishedError
+from resume_daemon.findings import Verdict
+from resume_daemon.formats.json_document import read_json
+from resume_daemon.health import (
+    CHECKPOINT_DEGRADED,
+    CHECKPOINT_INCOMPLETE,
+    CHECKPOINT_UNREADABLE,
+    CHECKPOINT_UNSOUND,
+    checkpoint_condition,
+    unreadable_condition,
+)
+from resume_daemon.layouts.huggingface import TRAINER_STATE
+from resume_daemon.manifest import read_manifest, write_manifest
+from resume_daemon.trainer_log import trainer_log_of
+from resume_daemon.verification import References, Verification
+from resume_daemon.watching.settle import Action, is_rotation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from resume_daemon.curriculum.assignment import Assignment
+    from resume_daemon.daemon.messages import Snapshotted, Verified
+    from resume_daemon.daemon.recorder import Recorder
+    from resume_daemon.daemon.roster import Clock
+    from resume_daemon.daemon.worker import Job
+    from resume_daemon.manifest import Manifest
+    from resume_daemon.trainer_log import TrainerLog
+    from resume_daemon.watching.settle import Settings
+
+log = structlog.get_logger()
+
+RETRY_SECONDS = 30.0
+"""How soon a checkpoint that could not be read is tried again."""
+
+_KEPT = {Verdict.SOUND, Verdict.DEGRADED, Verdict.UNSOUND}
+_PREFIXES = tuple(
+    f"{code.name}:"
+    for code in (
+        CHECKPOINT_UNSOUND,
+        CHECKPOINT_DEGRADED,
+        CHECKPOINT_INCOMPLETE,
+        CHECKPOINT_UNREADABLE,
+    )
+)
+
+
+class CheckpointKeeper:
+    """Brings every checkpoint to a verdict, and every verdict to a snapshot.
+
+    Level, not edge: each ``work`` looks at what is true now and does the next thing, so a crash
+    between two things costs nothing but doing the second.
+
+    Args:
+        run: The run directory.
+        manifests: Where manifests are kept.
+        recorder: Where verdicts are recorded.
+        settings: How long a checkpoint must be quiet.
+        clock: What time it is.
+        assign: Returns the curriculum states that belong to a checkpoint's step and time, or None
+            while that is not known yet.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        manifests: Path,
+        recorder: Recorder,
+        settings: Settings,
+        clock: Clock,
+        assign: Callable[[str, int, int], Mapping[str, Assignment] | None],
+    ) -> None:
+        self._run = run
+        self._manifests = manifests
+        self._recorder = recorder
+        self._clock = clock
+        self._assign = assign
+        self.roster = Roster(run, settings, clock, self._verified)
+        self.busy: Job | None = None
+        self._unreadable: dict[str, tuple[str, float]] = {}
+        self._trainer_logs: dict[str, TrainerLog | None] = {}
+
+    def rescan(self) -> None:
+        """Look at everything, and record what the trainer removed.
+
+        Raises:
+            ResumeDaemonError: The run directory is gone or cannot be listed.
+            LedgerError: Something could not be recorded; it is found again.
+        """
+        self.roster.rescan()
+        self._record_removed()
+
+    def look(self, names: Iterable[str]) -> None:
+        """Look at the checkpoints that something happened to.
+
+        Raises:
+            LedgerError: As ``rescan``.
+        """
+        self.roster.look(names)
+        self._record_removed()
+
+    def next_job(self) -> tuple[Job | None, float | None]:
+        """Return what the worker should do next, and when to ask again otherwise.
+
+        The newest checkpoint first: it is the one that a resume would take.
+        """
+        decisions = self.roster.decisions()
+        now = self._clock.monotonic()
+        ready: list[str] = []
+        due: list[float] = []
+        for name, decision in decisions.items():
+            if self._is_rotated_in_part(name):
+                self._record_rotated(name, self.roster.members[name].seen.fingerprint)
+            elif decision.action is Action.VERIFY:
+                retry = self._unreadable.get(name, ("", 0.0))[1]
+                (ready.append(name) if now >= retry else due.append(retry))
+            elif decision.look_again is not None:
+                due.append(decision.look_again)
+        if self.busy is not None:
+            return None, min(due, default=None)
+        for name in sorted(ready, key=lambda n: (step_of(n) or 0, n), reverse=True):
+            return VerifyJob(name, self._references(name)), None
+        return self._next_snapshot(), min(due, default=None)
+
+    def waiting(self) -> bool:
+        """Return whether any checkpoint still waits for a verdict or a snapshot."""
+        return (
+            self.busy is not None
+            or bool(set(self.roster.decisions()) - set(self._unreadable))
+            or self._next_snapshot() is not None
+        )
+
+    def on_verified(self, message: Verified) -> None:
+        """Record a verdict, unless the checkpoint changed while it was read.
+
+        Raises:
+            LedgerError: It could not be recorded; the message may be handed in again.
+            OSError: The manifest could not be written; likewise.
+        """
+        name, result = message.checkpoint, message.result
+        self.roster.look([name])
+        if isinstance(result, VanishedError | ChangedError):
+            self.roster.again(name)
+            self._record_removed()
+        elif isinstance(result, ResumeDaemonError):
+            self._unreadable[name] = (str(result), self._clock.monotonic() + RETRY_SECONDS)
+            log.warning("checkpoint cannot be verified", checkpoint=name, reason=str(result))
+        elif (member := self.roster.members.get(name)) is None:
+            self._record_removed()
+        elif member.seen.fingerprint == result.fingerprint:
+            self._unreadable.pop(name, None)
+            self._trainer_logs.pop(name, None)
+            self._record_verdict(result)
+        self.busy = None
+
+    def on_snapshotted(self, message: Snapshotted) -> None:
+        """Record a snapshot.
+
+        Raises:
+            LedgerError: It could not be recorded; the message may be handed in again.
+        """
+        result = message.result
+        if isinstance(result, ResumeDaemonError):
+            self.roster.look([message.checkpoint])
+            if not isinstance(result, VanishedError | ChangedError):
+                retry = self._clock.monotonic() + RETRY_SECONDS
+                self._unreadable[message.checkpoint] = (str(result), retry)
+                log.warning("snapshot failed", checkpoint=message.checkpoint, reason=str(result))
+        else:
+            main = next(iter(result.curriculum.values()), None)
+            self._recorder.append(
+                (
+                    "snapshot",
+                    {
+                        "checkpoint": result.checkpoint,
+                        "step": result.step,
+                        "curriculum_step": main.step if main else None,
+                        "curriculum_offset": main.offset if main else None,
+                        "stage": main.stage if main else None,
+                        "fingerprint": message.fingerprint,
+                        "files": {name: file.digest for name, file in result.files.items()},
+                    },
+                )
+            )
+            self._unreadable.pop(message.checkpoint, None)
+        self.busy = None
+
+    def newest(self) -> tuple[str, int, int] | None:
+        """Return name, step and change time (nanoseconds) of the newest whole checkpoint on disk.
+
+        None while a newer one waits for its verdict: what is said of an older one would be withdrawn
+        at once.
+        """
+        known = self._recorder.state.checkpoints
+        named = [(step, name) for name in self.roster.members if (step := step_of(name))]
+        for step, name in sorted(named, reverse=True):
+            if name not in known:
+                return None
+            if known[name].verdict in _KEPT:
+                return name, step, self.roster.members[name].changed_ns
+        return None
+
+    @property
+    def trainer_log(self) -> TrainerLog | None:
+        """What the trainer logged up to the newest checkpoint."""
+        newest = self.newest()
+        if newest is None:
+            return None
+        name = newest[0]
+        if name not in self._trainer_logs:
+            try:
+                state = read_json(self._run / name / TRAINER_STATE)
+            except ResumeDaemonError:
+                state = None
+            self._trainer_logs = {name: trainer_log_of(state)}
+        return self._trainer_logs[name]
+
+    def judged(self) -> Judged:
+        """Return which checkpoints must not, or should not, be resumed from."""
+        conditions = [
+            condition
+            for state in self._recorder.state.checkpoints.values()
+            if (
+                condition := checkpoint_condition(
+                    state.checkpoint, state.verdict, state.why, state.step
+                )
+            )
+        ]
+        conditions += [
+            unreadable_condition(name, error.reason)
+            for name, error in self.roster.unreadable.items()
+        ]
+        conditions += [
+            unreadable_condition(name, reason)
+            for name, (reason, _) in self._unreadable.items()
+            if name in self.roster.members
+        ]
+        return Judged(_PREFIXES, tuple(conditions))
+
+    def _verified(self, name: str) -> str | None:
+        state = self._recorder.state.checkpoints.get(name)
+        return state.fingerprint if state else None
+
+    def _record_verdict(self, result: Verification) -> None:
+        name = result.path.name
+        digest = None
+        if result.manifest is not None:
+            digest = write_manifest(self._manifests / f"{name}.json", result.manifest)
+        counted = [f for f in result.findings if f.severity.value != "info"]
+        why = counted[0].message if counted else ""
+        self._recorder.append(
+            (
+                "verdict",
+                {
+                    "checkpoint": name,
+                    "path": str(result.path),
+                    "layout": result.layout,
+                    "step": result.step,
+                    "verdict": result.verdict.value,
+                    "codes": list(dict.fromkeys(f.code for f in result.findings)),
+                    "why": why,
+                    "manifest": digest,
+                    "fingerprint": result.fingerprint,
+                    "bytes": result.bytes_read,
+                    "seconds": round(result.seconds, 3),
+                },
+            )
+        )
+        say = log.info if result.verdict is Verdict.SOUND else log.warning
+        say(
+            "verdict",
+            checkpoint=name,
+            verdict=result.verdict.value,
+            why=why or None,
+            seconds=round(result.seconds, 2),
+        )
+
+    def _record_removed(self) -> None:
+        for name, state in list(self._recorder.state.checkpoints.items()):
+            there = name in self.roster.members or name in self.roster.unreadable
+            if not there and state.verdict != Verdict.ROTATED:
+                self._record_rotated(name, None)
+
+    def _record_rotated(self, name: str, fingerprint: str | None) -> None:
+        known = self._recorder.state.checkpoints.get(name)
+        part = fingerprint is not None
+        why = "the trainer removed a part of it" if part else "the trainer removed it"
+        self._recorder.append(
+            (
+                "verdict",
+                {
+                    "checkpoint": name,
+                    "path": str(self._run / name),
+                    "layout": known.layout if known else "",
+                    "step": step_of(name),
+                    "verdict": Verdict.ROTATED.value,
+                    "codes": [],
+                    "why": why,
+                    "manifest": known.manifest if known else None,
+                    "fingerprint": fingerprint,
+                    "bytes": 0,
+                    "seconds": 0.0,
+                },
+            )
+        )
+        log.info("rotated", checkpoint=name, why=why)
+
+    def _is_rotated_in_part(self, name: str) -> bool:
+        member = self.roster.members[name]
+        known = self._recorder.state.checkpoints.get(name)
+        if known is None or known.verdict not in _KEPT:
+            return False
+        quiet = self._clock.monotonic() - member.seen.quiet_since >= self.roster.settings.settle
+        if not quiet or member.seen.complete:
+            return False
+        manifest = self._manifest(name)
+        newest = self.roster.newest_step()
+        return manifest is not None and is_rotation(
+            before=frozenset(file.name for file in manifest.files),
+            now=member.names,
+            required=member.seen.complete,
+            newer=newest is not None and newest > (step_of(name) or 0),
+        )
+
+    def _references(self, name: str) -> References:
+        step = step_of(name)
+        states = self._recorder.state.checkpoints.values()
+        earlier = sorted(
+            (
+                (state.step, state.checkpoint)
+                for state in states
+                if state.step is not None
+                and step is not None
+                and state.step < step
+                and state.verdict in {Verdict.SOUND, Verdict.DEGRADED}
+            ),
+            reverse=True,
+        )
+        previous = next((m for _, n in earlier if (m := self._manifest(n)) is not None), None)
+        return References(previous=previous, recorded=self._manifest(name))
+
+    def _manifest(self, name: str) -> Manifest | None:
+        """Return the manifest that the last verdict refers to, or None where there is none."""
+        known = self._recorder.state.checkpoints.get(name)
+        if known is None or known.manifest is None:
+            return None
+        try:
+            manifest, digest = read_manifest(self._manifests / f"{name}.json")
+        except ResumeDaemonError as error:
+            log.warning("manifest cannot be read", checkpoint=name, reason=error.reason)
+            return None
+        return manifest if digest == known.manifest else None
+
+    def _next_snapshot(self) -> SnapshotJob | None:
+        state = self._recorder.state
+        now = self._clock.monotonic()
+        for name, known in state.checkpoints.items():
+            member = self.roster.members.get(name)
+            retry = self._unreadable.get(name, ("", 0.0))[1]
+            if known.verdict not in _KEPT or member is None or now < retry:
+                continue
+            snapshot = state.snapshots.get(name)
+            if known.fingerprint != member.seen.fingerprint or known.step is None:
+                continue
+            if snapshot is not None and snapshot.fingerprint == known.fingerprint:
+                continue
+            assigned = self._assign(name, known.step, member.changed_ns)
+            if assigned is not None:
+                return SnapshotJob(name, known.step, member.seen.fingerprint, assigned)
+        return None

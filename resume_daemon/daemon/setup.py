@@ -1,0 +1,172 @@
+"""From settings to everything that the daemon is made of, checked before anything starts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resume_daemon.alerting.secrets import Secret, load_secret
+from resume_daemon.alerting.sinks import TIMEOUT, create
+from resume_daemon.config.reload import compare
+from resume_daemon.config.settings import Webhook
+from resume_daemon.curriculum.schemas import Schema, known_schemas
+from resume_daemon.errors import UsageError
+from resume_daemon.reading.scan import ReadOptions
+from resume_daemon.state_directory import StateDirectory, choose_state_directory
+from resume_daemon.verification import Depth, Options
+from resume_daemon.watching import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resume_daemon.alerting.sinks import Sink
+    from resume_daemon.config.settings import Settings
+
+_MIB = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Setup:
+    """What the daemon runs with.
+
+    Attributes:
+        settings: The configuration.
+        run: The run directory, with its links resolved.
+        name: The run's name in alerts.
+        state: Where the sidecar is.
+        sinks: Where alerts go.
+        schemas: Shapes of curriculum states.
+    """
+
+    settings: Settings
+    run: Path
+    name: str
+    state: StateDirectory
+    sinks: tuple[Sink, ...]
+    schemas: tuple[Schema, ...]
+
+    @property
+    def verification(self) -> Options:
+        """How checkpoints are verified."""
+        verify = self.settings.verify
+        rate = verify.read_mib_per_second
+        return Options(
+            depth=Depth(verify.depth),
+            reading=ReadOptions(
+                workers=verify.workers,
+                bytes_per_second=None if rate is None else int(rate * _MIB),
+                keep_page_cache=verify.keep_page_cache,
+            ),
+            allowed=frozenset(verify.allow_globals),
+        )
+
+    def settle(self, *, once: bool) -> settle.Settings:
+        """Return how long a checkpoint must be quiet; ``--once`` gives nothing time to go on."""
+        watch = self.settings.watch
+        abandon = watch.settle_seconds if once else watch.abandon_seconds
+        return settle.Settings(settle=watch.settle_seconds, abandon=abandon)
+
+    def adopt(self, new: Setup) -> tuple[str, ...]:
+        """Take over what may change while the daemon runs; return what needs a restart."""
+        reload = compare(self.settings, new.settings)
+        self.settings, self.sinks, self.schemas = reload.settings, new.sinks, new.schemas
+        return reload.needs_restart
+
+
+def make_setup(settings: Settings, environ: Mapping[str, str] = os.environ) -> Setup:
+    """Return what the daemon runs with.
+
+    Raises:
+        UsageError: The run directory is missing, no directory or unreadable; a secret is not where
+            the configuration says; a schema is wrong; or nothing can be written anywhere.
+    """
+    run = check_run(settings.run)
+    return Setup(
+        settings=settings,
+        run=run,
+        name=settings.name or run.name,
+        state=choose_state_directory(run, settings.state_dir, environ),
+        sinks=make_sinks(settings, environ),
+        schemas=make_schemas(settings),
+    )
+
+
+def check_run(run: Path | None) -> Path:
+    """Return the run directory with its links resolved.
+
+    Raises:
+        UsageError: It is not given, missing, no directory, or cannot be listed.
+    """
+    if run is None:
+        raise UsageError(
+            "watch", None, "no run directory is given", hint="Name one, or set `run:` in the file."
+        )
+    if not run.exists():
+        raise UsageError(
+            "watch",
+            run,
+            "there is no such directory",
+            hint="Give the output directory of the trainer; `--wait` waits until it is there.",
+        )
+    if not run.is_dir():
+        raise UsageError("watch", run, "it is a file", hint="Give the trainer's output directory.")
+    try:
+        with os.scandir(run):
+            pass
+    except OSError as error:
+        raise UsageError(
+            "watch", run, error.strerror or str(error), hint="Give this user read permission."
+        ) from error
+    return Path(os.path.realpath(run))
+
+
+def make_sinks(settings: Settings, environ: Mapping[str, str] = os.environ) -> tuple[Sink, ...]:
+    """Return the configured sinks, with their secrets read.
+
+    Raises:
+        UsageError: A secret is not where the configuration says, or is unusable.
+    """
+    sinks = []
+    for sink in settings.alerts.sinks:
+        plain = sink.url if isinstance(sink, Webhook) else None
+        url = load_secret(
+            credential=sink.url_credential,
+            file=sink.url_file,
+            variable=sink.url_env,
+            environment=environ,
+        )
+        signing = None
+        timeout = TIMEOUT
+        if isinstance(sink, Webhook):
+            timeout = sink.timeout_seconds
+            signing = load_secret(
+                credential=sink.secret_credential,
+                file=sink.secret_file,
+                variable=sink.secret_env,
+                environment=environ,
+            )
+        sinks.append(
+            create(
+                sink.type,
+                sink.name,
+                url=url if plain is None else Secret(plain),
+                signing_secret=signing,
+                timeout=timeout,
+            )
+        )
+    return tuple(sinks)
+
+
+def make_schemas(settings: Settings) -> tuple[Schema, ...]:
+    """Return the user's schemas and then the shipped ones.
+
+    Raises:
+        UsageError: A schema of the configuration is wrong.
+    """
+    own = [
+        Schema.from_mapping(mapping, f"curriculum.schemas[{number}]")
+        for number, mapping in enumerate(settings.curriculum.schemas)
+    ]
+    return tuple(known_schemas(own))

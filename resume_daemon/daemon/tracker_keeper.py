@@ -1,0 +1,211 @@
+"""Keeps the tracker's side: which step pairs are recorded, and what drift there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from resume_daemon.daemon.keeper import Judged
+from resume_daemon.drift import CODES, DroppedRows, conditions, stalled
+from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.findings import Verdict
+from resume_daemon.seams import Seam, lookup, mode_of, newest_seam
+from resume_daemon.trackers.pairs import compact
+from resume_daemon.trackers.wandb_local import SegmentState, find_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resume_daemon.config.settings import Drift
+    from resume_daemon.daemon.messages import TrackerPolled
+    from resume_daemon.daemon.recorder import Recorder
+    from resume_daemon.seams import Lookup
+    from resume_daemon.steps import StepPair
+    from resume_daemon.trackers.pairs import KeptPair
+    from resume_daemon.trackers.view import TrackerView
+
+log = structlog.get_logger()
+
+_PREFIXES = tuple(f"{code.name}:" for code in CODES)
+
+
+class TrackerKeeper:
+    """Turns views of the tracker's logs into recorded pairs and conditions.
+
+    Args:
+        recorder: Where pairs are recorded.
+        settings: Which drift is accepted.
+        wall: Seconds since the epoch.
+    """
+
+    def __init__(self, recorder: Recorder, settings: Drift, wall: Callable[[], float]) -> None:
+        self.settings = settings
+        self.view: TrackerView | None = None
+        self._recorder = recorder
+        self._wall = wall
+        self._match: tuple[Lookup, StepPair | None] | None = None
+        self._row_seen: dict[str, tuple[int, float]] = {}
+
+    def known_segments(self) -> dict[str, SegmentState]:
+        """Return the segment states that the ledger keeps, from which reading goes on."""
+        found = {}
+        for pair in self._recorder.state.pair_in_segment.values():
+            if pair.state is None:
+                continue
+            try:
+                found[pair.segment] = SegmentState.from_json(pair.state)
+            except (TypeError, KeyError, ValueError):
+                # Written by another version: the log is read again from its beginning.
+                log.info("W&B log is read from its beginning", segment=pair.segment)
+        return found
+
+    def on_polled(self, message: TrackerPolled) -> None:
+        """Record the pairs that are worth it.
+
+        Raises:
+            LedgerError: They could not be recorded; the message may be handed in again.
+        """
+        view = message.view
+        if view.pairs:
+            self._record(view)
+        for pair in view.pairs:
+            self._row_seen[pair.segment] = (pair.trainer_step, self._wall())
+        self.view = view
+
+    @property
+    def seam(self) -> Seam | None:
+        """The newest seam between two segments, if there is one."""
+        if self.view is None:
+            return None
+        return newest_seam(
+            self.view.segments, match=self._matched(), checkpoint_steps=self._steps()
+        )
+
+    def segment_started_at(self, segment: str) -> float:
+        """Return when a segment's process started, seconds since the epoch; 0.0 if not known."""
+        segments = self.view.segments if self.view is not None else ()
+        return next((s.started_at for s in segments if s.segment == segment), 0.0)
+
+    def judged(self) -> Judged:
+        """Return what drift there is now; nothing is judged before the logs were read."""
+        view = self.view
+        if view is None:
+            return Judged()
+        if not view.segments:
+            return Judged(_PREFIXES)
+        found = list(
+            conditions(
+                view.segments,
+                match=self._matched(),
+                dropped=self._dropped(view),
+                checkpoint_steps=self._steps(),
+            )
+        )
+        accepted = self.settings.accepted_rows
+        found = [c for c in found if c.drift is None or abs(c.drift) > accepted]
+        if (stall := self._stalled(view)) is not None:
+            found.append(stall)
+        return Judged(_PREFIXES, tuple(found))
+
+    def _record(self, view: TrackerView) -> None:
+        waiting = {
+            state.step: state.checkpoint
+            for state in self._recorder.state.checkpoints.values()
+            if state.step is not None and state.checkpoint not in self._paired(view)
+        }
+        by_segment = {segment.segment: segment for segment in view.segments}
+        records: list[tuple[str, dict[str, Any]]] = []
+        known = {
+            (pair.segment, pair.tracker_step, pair.trainer_step, pair.checkpoint)
+            for pair in self._recorder.state.pair_in_segment.values()
+        }
+        previous = self.view.segments[-1].last_pair if self.view and self.view.segments else None
+        kept = compact(
+            view.pairs,
+            previous=previous,
+            checkpoint_steps=tuple(waiting),
+            mode=mode_of(view.segments),
+        )
+        for each in kept:
+            name = waiting.get(each.checkpoint_step) if each.checkpoint_step is not None else None
+            pair = each.pair
+            if (pair.segment, pair.tracker_step, pair.trainer_step, name) in known:
+                continue
+            records.append(("pair", self._fields(each, name, by_segment[pair.segment])))
+        if records:
+            self._recorder.append(*records)
+
+    def _fields(
+        self, kept: KeptPair, checkpoint: str | None, segment: SegmentState
+    ) -> dict[str, Any]:
+        pair = kept.pair
+        return {
+            "tracker": pair.tracker,
+            "run_id": pair.run_id,
+            "segment": pair.segment,
+            "tracker_step": pair.tracker_step,
+            "trainer_step": pair.trainer_step,
+            "checkpoint": checkpoint,
+            "offset": pair.offset,
+            "state": segment.as_json(),
+        }
+
+    def _paired(self, view: TrackerView) -> set[str]:
+        """Return the checkpoints that have a pair of the newest segment, or of any that is left."""
+        newest = view.segments[-1].segment if view.segments else None
+        return {
+            name
+            for name, pair in self._recorder.state.pair_at_checkpoint.items()
+            if pair.segment == newest or pair.segment not in view.paths
+        }
+
+    def _matched(self) -> StepPair | None:
+        """Return the earlier row of the step at the newest seam; searched for once per seam."""
+        if self.view is None or (wanted := lookup(self.view.segments)) is None:
+            return None
+        if self._match is not None and self._match[0] == wanted:
+            return self._match[1]
+        found: StepPair | None = None
+        path = self.view.paths.get(wanted.segment)
+        if path is not None:
+            try:
+                found = find_pair(path, wanted.trainer_step)
+            except ResumeDaemonError as error:
+                log.warning(
+                    "W&B log cannot be searched", segment=wanted.segment, reason=error.reason
+                )
+        self._match = (wanted, found)
+        return found
+
+    def _steps(self) -> tuple[int, ...]:
+        """Return the steps of every checkpoint that was ever seen; rotated ones count too."""
+        states = self._recorder.state.checkpoints.values()
+        return tuple(state.step for state in states if state.step is not None)
+
+    def _dropped(self, view: TrackerView) -> tuple[DroppedRows, ...]:
+        ids = {segment.segment: segment.run_id for segment in view.segments}
+        return tuple(
+            DroppedRows(
+                run_id=ids[segment],
+                segment=segment,
+                count=rows.count,
+                first=rows.first,
+                last=rows.last,
+            )
+            for segment, rows in view.dropped.items()
+            if segment in ids
+        )
+
+    def _stalled(self, view: TrackerView) -> Any | None:
+        segment = view.segments[-1]
+        complete = [
+            (state.step, state.at.timestamp())
+            for state in self._recorder.state.checkpoints.values()
+            if state.step is not None and state.verdict != Verdict.INCOMPLETE
+        ]
+        if not complete or segment.segment not in self._row_seen:
+            return None
+        step, at = max(complete)
+        _, seen = self._row_seen[segment.segment]
+        return stalled(segment, checkpoint_step=step, seconds_behind=at - seen)

@@ -1,0 +1,148 @@
+"""The worker: a side task that reads checkpoints and writes snapshots, one job at a time."""
+
+from __future__ import annotations
+
+import queue
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from resume_daemon.curriculum.collect import collect
+from resume_daemon.curriculum.snapshot import CURRICULUM, SnapshotIndex, write_snapshot
+from resume_daemon.daemon.messages import Snapshotted, Verified
+from resume_daemon.errors import CancelledError, ChangedError, ResumeDaemonError
+from resume_daemon.listing import list_directory
+from resume_daemon.verification import Options, References, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from resume_daemon.curriculum.assignment import Assignment
+    from resume_daemon.curriculum.versions import VersionStore
+    from resume_daemon.daemon.messages import Message
+    from resume_daemon.daemon.supervision import Stopping
+    from resume_daemon.verification import Verification
+
+log = structlog.get_logger()
+Result = TypeVar("Result")
+
+_LOOK_SECONDS = 0.5
+"""How long the worker waits for a job before it looks whether it should end."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyJob:
+    """Read a checkpoint once and judge it."""
+
+    checkpoint: str
+    references: References
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotJob:
+    """Keep the small files of a checkpoint and the curriculum state that belongs to it."""
+
+    checkpoint: str
+    step: int
+    fingerprint: str
+    curriculum: Mapping[str, Assignment]
+
+
+Job = VerifyJob | SnapshotJob
+
+
+class Worker:
+    """Does the slow reading, so that the loop never waits for a disk.
+
+    Args:
+        run: The run directory.
+        snapshots: Where snapshots go.
+        versions: Where the contents of curriculum states are kept.
+        configuration: Globs of the user's configuration files.
+        options: How checkpoints are verified.
+        put: Takes each result.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        snapshots: Path,
+        versions: VersionStore,
+        configuration: Sequence[str],
+        options: Options,
+        put: Callable[[Message], None],
+    ) -> None:
+        self.options = options
+        self._run = run
+        self._snapshots = snapshots
+        self._versions = versions
+        self._configuration = configuration
+        self._put = put
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+
+    def submit(self, job: Job) -> None:
+        """Leave a job; its result comes as a message."""
+        self._jobs.put(job)
+
+    def body(self, stopping: Stopping) -> None:
+        """Do jobs until told to stop; the body of the side task."""
+        while not stopping():
+            try:
+                job = self._jobs.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                continue
+            self._put(self._do(job, stopping))
+
+    def _do(self, job: Job, stopping: Stopping) -> Message:
+        if isinstance(job, VerifyJob):
+            return Verified(job.checkpoint, self._guarded(lambda: self._verify(job, stopping)))
+        result = self._guarded(lambda: self._snapshot(job))
+        return Snapshotted(job.checkpoint, job.fingerprint, result)
+
+    def _guarded(self, work: Callable[[], Result]) -> Result | ResumeDaemonError:
+        """Return what the work gave, or the error that it ended with.
+
+        One checkpoint that nobody foresaw must not keep the daemon from the others, so a defect of
+        ours becomes a reported condition as well.
+        """
+        try:
+            return work()
+        except CancelledError:
+            raise
+        except ResumeDaemonError as error:
+            return error
+        except OSError as error:
+            return ResumeDaemonError("work on", error.filename, error.strerror or str(error))
+        except Exception as error:
+            log.exception("a defect of resume_daemon; please report it")
+            return ResumeDaemonError(
+                "verify", self._run, f"an unexpected {type(error).__name__}: {error}"
+            )
+
+    def _verify(self, job: VerifyJob, stopping: Stopping) -> Verification:
+        return verify(
+            self._run / job.checkpoint,
+            boundary=self._run,
+            references=job.references,
+            options=self.options,
+            cancelled=stopping,
+        )
+
+    def _snapshot(self, job: SnapshotJob) -> SnapshotIndex:
+        listing = list_directory(self._run / job.checkpoint, boundary=self._run)
+        if listing.fingerprint() != job.fingerprint:
+            raise ChangedError("snapshot", listing.root, "it changed since it was verified")
+        collected = collect(listing, self._run, self._configuration)
+        for name, why in collected.left_out.items():
+            log.info("left out of the snapshot", checkpoint=job.checkpoint, file=name, reason=why)
+        contents = dict(collected.contents)
+        for file, assignment in job.curriculum.items():
+            contents[CURRICULUM + file] = self._versions.get(assignment.digest)
+        return write_snapshot(
+            self._snapshots,
+            contents,
+            SnapshotIndex(job.checkpoint, job.step, curriculum=job.curriculum),
+        )

@@ -1,0 +1,187 @@
+"""Tensors in a torch pickle: what rebuilds them, taken as a reference to their storage.
+
+The calls and their arguments are those of torch 2.13 ``torch/_utils.py`` and ``torch/_tensor.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from resume_daemon.errors import FormatError
+from resume_daemon.formats.dtypes import BITS, TORCH_DTYPES, TORCH_STORAGES
+from resume_daemon.formats.inert_pickle import Call, GlobalReference, PersistentReference
+from resume_daemon.formats.plain_calls import NOT_PLAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from resume_daemon.formats.pickle_keys import Keys
+    from resume_daemon.formats.plain_calls import Rebuilder
+    from resume_daemon.formats.tensors import TensorSpan
+
+MAX_NAME_LENGTH: Final = 1024
+MAX_TENSORS: Final = 1_000_000
+
+_OPERATION: Final = "read the torch file"
+_LARGEST: Final = 2**63
+
+
+@dataclass(slots=True, eq=False)
+class TensorReference:
+    """A tensor, or a parameter, of a torch file.
+
+    Attributes:
+        storage_key: Name of its storage's record below ``data/``.
+        storage_bytes: Bytes that the storage has according to the pickle.
+        dtype: Element type, by its safetensors name.
+        offset_elements: Elements of the storage before the first one.
+        shape: Elements per dimension.
+        stride: Elements between neighbours, per dimension.
+        span: Where its bytes lie, set once the whole file is read; None where they are not one
+            uncompressed stretch (a tensor with gaps, an older file).
+    """
+
+    storage_key: str
+    storage_bytes: int
+    dtype: str
+    offset_elements: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    span: TensorSpan | None = field(default=None)
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        count = 1
+        for length in self.shape:
+            count *= length
+        return count
+
+    @property
+    def extent(self) -> int:
+        """Elements of the storage from the first element to the last, both included."""
+        if 0 in self.shape:
+            return 0
+        steps = zip(self.shape, self.stride, strict=True)
+        return 1 + sum((length - 1) * step for length, step in steps)
+
+
+_Path = tuple["_Path | None", str | None]
+
+
+def named_tensors(value: Any, path: Path) -> Iterator[tuple[str, TensorReference]]:
+    """Yield every tensor with its path; what is shared or contains itself is entered once.
+
+    Raises:
+        FormatError: There are more than ``MAX_TENSORS``, or a path is longer than a name may be.
+    """
+    # A place is the place above and the part that leads on: most places hold no tensor, and a
+    # hostile pickle could make their names long.
+    todo: list[tuple[Any, _Path | None]] = [(value, None)]
+    entered: set[int] = set()
+    names: dict[str, int] = {}
+    count = 0
+    while todo:
+        node, place = todo.pop()
+        if isinstance(node, TensorReference):
+            count += 1
+            if count > MAX_TENSORS:
+                raise FormatError(_OPERATION, path, f"it has more than {MAX_TENSORS} tensors")
+            name = _joined(place, path)
+            names[name] = times = names.get(name, 0) + 1
+            yield (name if times == 1 else f"{name}#{times}"), node
+        elif id(node) not in entered and (inside := list(_inside(node))):
+            entered.add(id(node))
+            todo.extend((child, (place, part)) for part, child in reversed(inside))
+
+
+def _inside(node: Any) -> Iterator[tuple[str | None, Any]]:
+    """Yield what a node holds, with the part of the path that leads there."""
+    if isinstance(node, dict):
+        for position, (key, child) in enumerate(node.items()):
+            yield _part(key, position), child
+    elif isinstance(node, (list, tuple)):
+        for position, child in enumerate(node):
+            yield str(position), child
+    elif isinstance(node, Call):
+        yield None, node.arguments
+        yield None, node.keywords
+        yield None, node.state
+        yield None, node.items
+        for position, (key, child) in enumerate(node.entries):
+            yield _part(key, position), child
+
+
+def _part(key: Any, position: int) -> str:
+    if isinstance(key, str):
+        return key
+    small = isinstance(key, int) and abs(key) < _LARGEST
+    return str(key) if small or key is None else f"<{position}>"
+
+
+def _joined(place: _Path | None, path: Path) -> str:
+    parts: list[str] = []
+    while place is not None:
+        place, part = place
+        if part is not None:
+            parts.append(part)
+    if sum(map(len, parts)) > MAX_NAME_LENGTH:
+        raise FormatError(_OPERATION, path, "the path to a tensor in it is too long for a name")
+    return ".".join(reversed(parts)) or "tensor"
+
+
+def _tensor(arguments: tuple[Any, ...], _: Keys) -> Any:
+    """``_rebuild_tensor(storage, offset, size, stride, ...)``, and its later versions."""
+    match arguments:
+        case (
+            PersistentReference(
+                ("storage", GlobalReference(_, kind), str() as key, _, int() as count, *_)
+            ),
+            int() as offset,
+            tuple() as shape,
+            tuple() as stride,
+            *more,
+        ):
+            pass
+        case _:
+            return NOT_PLAIN
+    dtype = stored = TORCH_STORAGES.get(kind)
+    match more:
+        case (_, _, GlobalReference("torch", name), *_) if name in TORCH_DTYPES:
+            dtype = TORCH_DTYPES[name]
+    if dtype is None or stored is None:
+        return NOT_PLAIN
+    if len(shape) != len(stride) or not all(
+        type(number) is int and 0 <= number < _LARGEST
+        for number in (offset, count, *shape, *stride)
+    ):
+        raise ValueError("a tensor has a shape, stride or offset that no tensor has")
+    return TensorReference(key, count * BITS[stored] // 8, dtype, offset, shape, stride)
+
+
+def _first(arguments: tuple[Any, ...], _: Keys) -> Any:
+    """``_rebuild_parameter(tensor, requires_grad, hooks)``: the parameter is its tensor."""
+    return arguments[0] if arguments else NOT_PLAIN
+
+
+def _from_type(arguments: tuple[Any, ...], keys: Keys) -> Any:
+    """``_rebuild_from_type_v2(function, type, arguments, state)``: a subclass is its tensor."""
+    match arguments:
+        case (GlobalReference(module, name), GlobalReference(), tuple() as inner, _):
+            rebuilder = TENSOR_REBUILDERS.get((module, name))
+            return NOT_PLAIN if rebuilder is None else rebuilder(inner, keys)
+    return NOT_PLAIN
+
+
+TENSOR_REBUILDERS: Final[Mapping[tuple[str, str], Rebuilder]] = {
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _tensor,
+    ("torch._utils", "_rebuild_qtensor"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): _first,
+    ("torch._utils", "_rebuild_parameter_with_state"): _first,
+    ("torch._tensor", "_rebuild_from_type_v2"): _from_type,
+}
+"""What replaces the result of each call, for ``inert_pickle.load``."""

@@ -1,0 +1,151 @@
+"""Scan files: digest, CRCs, non-finite values and statistics from one read of each byte.
+
+Workers are threads: reading, hashing and scanning all release the interpreter's lock. They take the
+next range of whatever file is next, so that one large file and many small ones both keep all busy.
+Where the time of a cached file goes, per core (AMD EPYC with AVX-512): reading 9 GB/s, BLAKE3 6,
+the scan 36; so nothing but the number of workers makes it much faster.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.reading.open_file import OpenFile, shared_ranges
+from resume_daemon.reading.ranges import RangeReader
+from resume_daemon.reading.rate_limit import RateLimit
+from resume_daemon.reading.results import (
+    FileScan,
+    RangeDigest,
+    RecordCheck,
+    RecordSpan,
+    ScanTask,
+    TensorStatistics,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from resume_daemon.formats.tensors import TensorSpan
+
+__all__ = [
+    "FileScan",
+    "RangeDigest",
+    "ReadOptions",
+    "RecordCheck",
+    "RecordSpan",
+    "ScanTask",
+    "TensorStatistics",
+    "scan_file",
+    "scan_files",
+]
+
+_SMALLEST = 8
+"""Bytes of the widest element: one that is cut by a border is then cut only once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How files are read.
+
+    Attributes:
+        workers: Threads that read at the same time.
+        read_bytes: Bytes of one read, and of each worker's only buffer.
+        range_bytes: Bytes that one digest covers; part of what a digest means, so leave it alone.
+        bytes_per_second: The most that all workers together read; None for no limit.
+        keep_page_cache: Whether pages that were not in memory are dropped again after the read.
+    """
+
+    workers: int = 2
+    read_bytes: int = 512 * 1024
+    range_bytes: int = 256 * 1024 * 1024
+    bytes_per_second: int | None = None
+    keep_page_cache: bool = True
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or min(self.read_bytes, self.range_bytes) < _SMALLEST:
+            raise ValueError(f"at least one worker and {_SMALLEST} bytes at a time, not {self}")
+        if self.bytes_per_second is not None and self.bytes_per_second < 1:
+            raise ValueError("bytes_per_second is a positive number, or None for no limit")
+
+
+def scan_file(
+    path: Path,
+    *,
+    spans: Sequence[TensorSpan] = (),
+    records: Sequence[RecordSpan] = (),
+    options: ReadOptions = ReadOptions(),
+    cancelled: Callable[[], bool] | threading.Event,
+) -> FileScan:
+    """Read one file once; its ranges are shared by the workers.
+
+    Raises:
+        VanishedError: It is not there (any more).
+        ChangedError: It changed while it was read, or is too short for its spans and records.
+        CancelledError: ``cancelled`` said so.
+        FormatError: It is a link or no regular file.
+        ResumeDaemonError: It cannot be read, or the disk failed.
+    """
+    task = ScanTask(path, tuple(spans), tuple(records))
+    for _, result in scan_files((task,), options, cancelled):
+        if isinstance(result, ResumeDaemonError):
+            raise result
+        return result
+    raise AssertionError("every task has a result")
+
+
+def scan_files(
+    tasks: Iterable[ScanTask],
+    options: ReadOptions = ReadOptions(),
+    cancelled: Callable[[], bool] | threading.Event = lambda: False,
+) -> Iterator[tuple[ScanTask, FileScan | ResumeDaemonError]]:
+    """Read many files once, and yield each task with its result as soon as it is there.
+
+    Every task is yielded once, in no fixed order. One that fails (see ``scan_file``) does not stop
+    the others. Close the iterator to stop early; it returns when the workers have.
+    """
+    stopped = threading.Event()
+    told = cancelled.is_set if isinstance(cancelled, threading.Event) else cancelled
+    results: SimpleQueue[tuple[ScanTask, FileScan | ResumeDaemonError] | None] = SimpleQueue()
+    rate_limit = RateLimit(options.bytes_per_second)
+    ranges = shared_ranges(tasks, options.range_bytes, results.put)
+    lock = threading.Lock()
+
+    def next_range() -> tuple[OpenFile, int] | None:
+        # Files are opened under the lock: a worker that finds nothing to do may then end, as no
+        # other is about to find ranges that it could share.
+        with lock:
+            return next(ranges, None)
+
+    def work() -> None:
+        reader = RangeReader(
+            options.read_bytes,
+            keep_page_cache=options.keep_page_cache,
+            rate_limit=rate_limit,
+            cancelled=lambda: stopped.is_set() or told(),
+        )
+        try:
+            while (found := next_range()) is not None:
+                file, place = found
+                file.scan(place, reader)
+        finally:
+            results.put(None)
+
+    with ThreadPoolExecutor(options.workers, thread_name_prefix="scan") as pool:
+        workers = [pool.submit(work) for _ in range(options.workers)]
+        try:
+            left = len(workers)
+            while left:
+                if (result := results.get()) is None:
+                    left -= 1
+                else:
+                    yield result
+        finally:
+            stopped.set()
+        for worker in workers:
+            worker.result()

@@ -1,0 +1,157 @@
+"""What the values of a tensor look like, from its bytes, chunk by chunk.
+
+The sign bit of an IEEE number left out, its bits order as its magnitude does, with infinity above
+every finite value and NaN above that. So the largest unsigned and the largest signed integer of the
+raw bits, two passes that only read, give the largest magnitude and whether anything in the chunk is
+not finite; only such a chunk is looked at value by value. (Measured on AVX-512 with numpy 2.4:
+36 GB/s for both passes, against 6 GB/s for BLAKE3.)
+
+Checkpoints are little-endian in every format that is read here, and so must be the host.
+"""
+
+from __future__ import annotations
+
+from math import isfinite, sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from resume_daemon.reading.float_layouts import FLOATS, magnitudes_of
+from resume_daemon.reading.results import TensorStatistics
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from resume_daemon.formats.tensors import TensorSpan
+    from resume_daemon.reading.float_layouts import Bits, FloatLayout
+
+SAMPLE_PERIOD = 262_144
+SAMPLE_LENGTH = 1_024
+"""The root mean square is taken over the values whose index i in the tensor has
+``i % SAMPLE_PERIOD < SAMPLE_LENGTH``: all of a tensor of up to 1,024 values, 1 in 256 of a large
+one, the same ones however the file is read."""
+
+_ZERO_BLOCK = 4_096
+
+
+class TensorPart:
+    """Statistics of the part of a tensor that has been fed, in order and without gap.
+
+    A part may begin and end within an element: the bytes of such an element are kept, and put
+    together when the following part is absorbed.
+    """
+
+    def __init__(self, span: TensorSpan) -> None:
+        self.begin = span.begin
+        self.end = span.end
+        self._span = span
+        self._layout = FLOATS.get(span.dtype)
+        self._position: int | None = None
+        self._head = b""
+        self._tail = b""
+        self._largest = -1
+        self._nan = 0
+        self._infinite = 0
+        self._squares = 0.0
+        self._sampled = 0
+        self._nonzero_end = span.begin
+
+    def feed(self, raw: NDArray[np.uint8], offset: int) -> None:
+        """Take the bytes that lie at ``offset`` of the file, after those taken before."""
+        if length := nonzero_length(raw):
+            self._nonzero_end = offset + length
+        first, self._position = self._position is None, offset + len(raw)
+        if (layout := self._layout) is None:
+            return
+        size = layout.size
+        if first and (over := (offset - self.begin) % size):
+            self._head, raw = raw[: size - over].tobytes(), raw[size - over :]
+        elif self._tail:
+            missing = size - len(self._tail)
+            self._tail, raw = self._tail + raw[:missing].tobytes(), raw[missing:]
+            if len(self._tail) < size:
+                return
+            element = np.frombuffer(self._tail, np.uint8)
+            self._scan(element, self._position - len(raw) - size, layout)
+        whole = len(raw) - len(raw) % size
+        self._tail = raw[whole:].tobytes()
+        if whole:
+            self._scan(raw[:whole], self._position - len(raw), layout)
+
+    def absorb(self, following: TensorPart) -> None:
+        """Join the part that begins where this one ends."""
+        if self._position is not None and following._head:
+            self.feed(np.frombuffer(following._head, np.uint8), self._position)
+        self._position, self._tail = following._position, following._tail
+        self._nonzero_end = max(self._nonzero_end, following._nonzero_end)
+        self._largest = max(self._largest, following._largest)
+        self._nan += following._nan
+        self._infinite += following._infinite
+        self._squares += following._squares
+        self._sampled += following._sampled
+
+    def statistics(self) -> TensorStatistics:
+        """Return what was found, when the whole tensor has been fed."""
+        span, layout = self._span, self._layout
+        largest = rms = None
+        if layout is not None and self._largest >= 0:
+            bits = np.array([self._largest], layout.unsigned)
+            largest = float(magnitudes_of(bits, span.dtype)[0])
+        if self._sampled and isfinite(self._squares):
+            # Sums of another order of additions differ in the last bits; seven digits do not.
+            rms = float(f"{sqrt(self._squares / self._sampled):.7g}")
+        return TensorStatistics(
+            name=span.name,
+            dtype=span.dtype,
+            shape=span.shape,
+            largest=largest,
+            nan=self._nan,
+            infinite=self._infinite,
+            rms=rms,
+            zeros_from=self._nonzero_end,
+        )
+
+    def _scan(self, raw: NDArray[np.uint8], offset: int, layout: FloatLayout) -> None:
+        """Take whole elements that begin at ``offset`` of the file."""
+        bits = raw.view(layout.unsigned)
+        if not bits.flags.aligned:
+            # A copy is three times as fast as the buffered loops of numpy for unaligned data.
+            bits = bits.copy()
+        largest = max(int(bits.max()) & layout.mask, int(bits.view(f"<i{layout.size}").max()))
+        all_finite = largest <= layout.largest
+        if not all_finite:
+            magnitudes = layout.magnitudes(bits)
+            infinite = 0
+            if layout.infinity is not None:
+                infinite = int(np.count_nonzero(magnitudes == layout.infinity))
+            finite = magnitudes[magnitudes <= layout.largest]
+            self._infinite += infinite
+            self._nan += len(bits) - len(finite) - infinite
+            largest = int(finite.max()) if len(finite) else -1
+        self._largest = max(self._largest, largest)
+        self._sample(bits, (offset - self.begin) // layout.size, layout, all_finite=all_finite)
+
+    def _sample(self, bits: Bits, index: int, layout: FloatLayout, *, all_finite: bool) -> None:
+        """Add the sampled values among those that begin at ``index`` of the tensor."""
+        for block in range(index - index % SAMPLE_PERIOD, index + len(bits), SAMPLE_PERIOD):
+            chosen = bits[max(block - index, 0) : max(block + SAMPLE_LENGTH - index, 0)]
+            chosen = layout.magnitudes(chosen)
+            if not all_finite:
+                chosen = chosen[chosen <= layout.largest]
+            if len(chosen):
+                values = magnitudes_of(chosen, self._span.dtype)
+                with np.errstate(over="ignore"):
+                    self._squares += float(np.dot(values, values))
+                self._sampled += len(chosen)
+
+
+def nonzero_length(raw: NDArray[np.uint8]) -> int:
+    """Return the length in bytes without the trailing run of zeros."""
+    end = len(raw)
+    if end and raw[-1]:
+        return end
+    if not end or not raw.max():
+        return 0
+    while not (found := np.flatnonzero(raw[max(end - _ZERO_BLOCK, 0) : end])).size:
+        end -= _ZERO_BLOCK
+    return max(end - _ZERO_BLOCK, 0) + int(found[-1]) + 1

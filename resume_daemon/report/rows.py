@@ -1,0 +1,83 @@
+"""The checkpoint table as values, from the ledger's fold. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resume_daemon.ledger.queries import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One checkpoint with everything that is known of it; None where something is not known."""
+
+    checkpoint: str
+    step: int | None
+    verdict: str
+    why: str
+    codes: tuple[str, ...]
+    stage: str | None
+    curriculum_step: int | None
+    tracker_step: int | None
+    trainer_step: int | None
+    drift: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the shape that ``status --json`` promises."""
+        return {
+            "checkpoint": self.checkpoint,
+            "step": self.step,
+            "verdict": self.verdict,
+            "why": self.why,
+            "codes": list(self.codes),
+            "stage": self.stage,
+            "curriculum_step": self.curriculum_step,
+            "tracker_step": self.tracker_step,
+            "trainer_step": self.trainer_step,
+            "drift": self.drift,
+        }
+
+
+def rows(state: RunState) -> tuple[Row, ...]:
+    """Return a row per checkpoint, by step."""
+    drifts = {
+        segment: firing.condition.drift
+        for key, firing in state.firing.items()
+        if key.startswith("wandb-drift:")
+        for segment in (key.rpartition(":")[2],)
+    }
+    found = []
+    for name, checkpoint in state.checkpoints.items():
+        snapshot = state.snapshots.get(name)
+        pair = state.pair_at_checkpoint.get(name)
+        found.append(
+            Row(
+                checkpoint=name,
+                step=checkpoint.step,
+                verdict=checkpoint.verdict,
+                why=checkpoint.why,
+                codes=checkpoint.codes,
+                stage=snapshot.stage if snapshot else None,
+                curriculum_step=snapshot.curriculum_step if snapshot else None,
+                tracker_step=pair.tracker_step if pair else None,
+                trainer_step=pair.trainer_step if pair else None,
+                drift=drifts.get(pair.segment, 0) if pair else None,
+            )
+        )
+    return tuple(sorted(found, key=lambda row: (row.step is None, row.step or 0, row.checkpoint)))
+
+
+def counts(state: RunState) -> dict[str, int]:
+    """Return how many checkpoints have each verdict."""
+    found: dict[str, int] = {}
+    for checkpoint in state.checkpoints.values():
+        found[checkpoint.verdict] = found.get(checkpoint.verdict, 0) + 1
+    return found
+
+
+def newest_sound(state: RunState) -> str | None:
+    """Return the sound checkpoint with the highest step, which a resume should take."""
+    sound = [row for row in rows(state) if row.verdict == "sound" and row.step is not None]
+    return sound[-1].checkpoint if sound else None
