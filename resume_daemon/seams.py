@@ -278,9 +278,22 @@ def _goes_back(step: int, newest: SegmentState, earlier: Sequence[SegmentState])
         return True
     # Too far on to follow the segment before, but not too far for an older one: the trainer
     # resumed from a checkpoint that a later attempt had already gone back behind.
-    own, cadence = cadence_of(newest), cadence_of(newest, earlier[-1])
-    far = own is not None and cadence is not None and step - reached - 1 > cadence
+    allowed = _allowed_gap(newest, earlier)
+    far = allowed is not None and step - reached - 1 > allowed
     return far and _covering(step, earlier) is not None
+
+
+def _allowed_gap(newest: SegmentState, earlier: Sequence[SegmentState]) -> int | None:
+    """Return how many steps may lie unlogged at a seam that lost no row; None: not known yet.
+
+    Trainers log at multiples of one number, so a seam changes nothing where both processes log at
+    the same distance. Else the one may stop just before it would log, and the other wait as long.
+    """
+    own, old = cadence_of(newest), cadence_of(*earlier)
+    if own is None or old is None:
+        return None
+    distances = {trainer for s in (newest, *earlier) for trainer, _ in s.recent if trainer > 0}
+    return own if len(distances) == 1 else own + old
 
 
 def _reached(segments: Sequence[SegmentState]) -> int:
@@ -291,19 +304,20 @@ def _advance(
     seam: Seam, newest: SegmentState, earlier: Sequence[SegmentState], mode: StepMode
 ) -> Seam:
     """Judge a seam after which the trainer logs only new steps: are there rows for the others?"""
-    own, cadence = cadence_of(newest), cadence_of(newest, earlier[-1])
-    if cadence is None or seam.gap <= cadence:
+    if seam.gap == 0:
         return seam
-    if own is None:
+    allowed = _allowed_gap(newest, earlier)
+    if allowed is None:
         return replace(seam, kind=SeamKind.UNDECIDED)
-    seam = replace(seam, reached=_reached(earlier))
-    if seam.gap <= cadence:
+    if seam.gap > allowed:
+        seam = replace(seam, reached=_reached(earlier))
+    if seam.gap <= allowed:
         return seam
     # Online, W&B's count goes on from what its server has, which wandb before 0.31 does not write
     # to disk in time: rows that only the server has are not lost. Explicit steps do not count rows.
     if not newest.offline and mode is StepMode.EXPLICIT:
         return replace(seam, kind=SeamKind.UNDECIDED)
-    if seam.unseen >= seam.gap // cadence or any(s.damaged for s in earlier):
+    if seam.unseen >= seam.gap // allowed or any(s.damaged for s in earlier):
         return seam
     return replace(seam, kind=SeamKind.ROWS_LOST)
 

@@ -64,8 +64,10 @@ class Reduced:
         return self.reduction
 
 
-class _Storage:
-    def __init__(self, kind: str, content: bytes, elements: int) -> None:
+class Storage:
+    """The record of a tensor, for tensors that no array makes; without content it is missing."""
+
+    def __init__(self, kind: str, content: bytes | None, elements: Any) -> None:
         self.kind = kind
         self.content = content
         self.elements = elements
@@ -80,14 +82,15 @@ class _Pickler(_PythonPickler):  # type: ignore[misc]
 
     def __init__(self, file: io.BytesIO, protocol: int) -> None:
         super().__init__(file, protocol)
-        self.storages: list[_Storage] = []
+        self.storages: list[Storage] = []
 
     def persistent_id(self, obj: Any) -> Any:
         """Keep the content of storages out of the pickle."""
-        if not isinstance(obj, _Storage):
+        if not isinstance(obj, Storage):
             return None
-        self.storages.append(obj)
-        key = str(len(self.storages) - 1)
+        if obj not in self.storages:
+            self.storages.append(obj)
+        key = str(self.storages.index(obj))
         return ("storage", Global("torch", obj.kind), key, "cpu", obj.elements)
 
     def save_stand_in(self, obj: Global) -> None:
@@ -102,7 +105,7 @@ class _Pickler(_PythonPickler):  # type: ignore[misc]
         else:
             kind, array = _STORAGES[obj.dtype.name], np.ascontiguousarray(obj).reshape(obj.shape)
         stride = tuple(length // array.itemsize for length in array.strides)
-        storage = _Storage(kind, array.tobytes(), array.size)
+        storage = Storage(kind, array.tobytes(), array.size)
         arguments: tuple[Any, ...] = (storage, 0, array.shape, stride, False, OrderedDict())
         self.save_reduce(Global("torch._utils", "_rebuild_tensor_v2"), arguments, obj=obj)
 
@@ -130,7 +133,11 @@ def write_torch_file(path: Path, value: Any, *, crc: bool = True, protocol: int 
         (f"{folder}/.format_version", b"1"),
         (f"{folder}/.storage_alignment", str(_ALIGNMENT).encode()),
         (f"{folder}/byteorder", b"little"),
-        *((f"{folder}/data/{key}", item.content) for key, item in enumerate(pickler.storages)),
+        *(
+            (f"{folder}/data/{key}", storage.content)
+            for key, storage in enumerate(pickler.storages)
+            if storage.content is not None
+        ),
         (f"{folder}/version", b"3\n"),
         (f"{folder}/.data/serialization_id", b"0" * 40),
     ]

@@ -149,17 +149,30 @@ def _zeros(evidence: Evidence) -> Iterator[Finding]:
             if zero:
                 zeros.append((name, tensor))
         yield from _never_written(name, scan, spans)
+    turned: dict[str, list[str]] = defaultdict(list)
+    odd: dict[str, list[str]] = defaultdict(list)
     for name, tensor in zeros:
         before = evidence.previous.tensor(name, tensor.name) if evidence.previous else None
         if before is not None and before.largest:
-            yield TURNED_ZERO.finding(
-                f"{name}: {tensor.name} is all zero, it was not in {_before(evidence)}", file=name
-            )
+            turned[name].append(tensor.name)
         elif before is None and _never_zero(tensor) and not all(siblings[_kind(tensor.name)]):
-            yield ODD_ZERO.finding(
-                f"{name}: {tensor.name} is all zero, the same weight of other layers is not",
-                file=name,
-            )
+            odd[name].append(tensor.name)
+    for name, tensors in turned.items():
+        yield TURNED_ZERO.finding(
+            f"{name}: {_some(tensors)} all zero, and not in {_before(evidence)}", file=name
+        )
+    for name, tensors in odd.items():
+        yield ODD_ZERO.finding(
+            f"{name}: {_some(tensors)} all zero, the same weight of other layers is not",
+            file=name,
+        )
+
+
+def _some(tensors: list[str]) -> str:
+    """Return the first of some tensors and the number of others, with the verb."""
+    if len(tensors) == 1:
+        return f"{tensors[0]} is"
+    return f"{tensors[0]} and {len(tensors) - 1} more tensors are"
 
 
 def _never_written(name: str, scan: FileScan, spans: Mapping[str, TensorSpan]) -> Iterator[Finding]:

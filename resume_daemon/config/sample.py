@@ -89,9 +89,9 @@ def main(arguments: Sequence[str]) -> None:
 
 _INTRODUCTION = """\
 `resume-daemon run PATH` needs no file: every setting has a default. A file is YAML; a complete one
-with all defaults is [`config.example.yaml`](../config.example.yaml), and `resume-daemon config init`
-writes it. `resume-daemon config check FILE` says whether a file is fine, and `resume-daemon config
-schema` prints a JSON schema by which editors complete and check one.
+with all defaults is [`config.example.yaml`](../config.example.yaml); `resume-daemon config init`
+writes it. `resume-daemon config check FILE` says whether a file is fine, and
+`resume-daemon config schema` prints a JSON schema by which editors complete and check one.
 
 - Unknown keys, values of the wrong kind and impossible combinations are refused, all at once, each
   with its line. A misspelt key is answered with the nearest known one.

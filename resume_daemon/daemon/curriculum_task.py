@@ -56,6 +56,7 @@ class CurriculumTask:
         self._files: tuple[str, ...] = ()
         self._discovered_at = -period
         self._last: dict[str, object] = {}
+        self._told = False
         self._identity: dict[str, tuple[int, int, int]] = {}
 
     def body(self, stopping: Stopping) -> None:
@@ -73,7 +74,8 @@ class CurriculumTask:
                 return True  # The loop says that the run is gone.
             self._discovered_at = time.monotonic()
         reads = [read for file in self._files if (read := self._read(file)) is not None]
-        if reads:
+        if reads or not self._told:
+            self._told = True
             self._put(StatesRead(tuple(reads)))
         return all(isinstance(read, StateVersion) for read in reads)
 

@@ -42,7 +42,7 @@ from resume_daemon.daemon.worker import VerifyJob, Worker
 from resume_daemon.errors import LedgerError, ResumeDaemonError
 from resume_daemon.findings import Severity, Verdict
 from resume_daemon.ledger.ledger import Ledger
-from resume_daemon.lock import RunLock
+from resume_daemon.lock import HeldError, RunLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -327,7 +327,7 @@ class Daemon:
 
     def _rescan(self) -> None:
         self._next_rescan = time.monotonic() + self._watch.rescan_seconds
-        self._lock.beat()
+        self._beat()
         self._watch.heal()
         try:
             self._judge.check_run()
@@ -341,6 +341,14 @@ class Daemon:
             )
         else:
             self._judge.run_error = None
+
+    def _beat(self) -> None:
+        try:
+            self._lock.beat()
+        except HeldError:
+            raise
+        except ResumeDaemonError as error:
+            log.warning("the lock cannot be touched", reason=str(error))
 
     def _handle(self, message: Message) -> None:
         match message:

@@ -100,7 +100,7 @@ def filesystem_of(path: Path, mountinfo: str) -> Filesystem:
     current = next((mount for mount in mounts if mount.point == "/"), None)
     if current is None:
         return Filesystem("unknown", "/", network=False)
-    children = {(m.parent, m.point): m for m in mounts if m.parent != m.id}
+    children = {(m.parent, m.point): m for m in mounts}
     for place in [*reversed(path.parents), path]:
         seen = {current.id}  # A damaged table may hold a loop.
         while (child := children.get((current.id, str(place)))) and child.id not in seen:

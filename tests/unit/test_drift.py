@@ -552,32 +552,29 @@ def test_every_kill_and_rollback_gives_one_condition_with_the_number_of_stale_ro
         return step * 5 % (side + 1)
 
     wandb = Wandb(tmp_path_factory.mktemp("run"), offline=offline)
+    processes: list[tuple[int, list[int]]] = []
+    """Of each process: the number of its first row, and the trainer steps that it logged."""
     checkpoint = 0
     for _ in range(data.draw(st.integers(2, 4))):
-        killed = checkpoint + data.draw(st.integers(2 * every, 80))
-        before = list(wandb.rows)
-        early = data.draw(st.integers(0, side))
-        earlier = [s.last_pair.trainer_step for s in wandb.states if s.last_pair is not None]
+        killed = checkpoint + data.draw(st.integers(2 * every, 60))
+        early = data.draw(st.integers(0, min(side, 1)))
+        before = len(wandb.rows)
         wandb.train(checkpoint + 1, killed, every=every, side_rows=side_rows, stop_early=early)
-        first = wandb.states[-1].first_pair
-        if earlier and first is not None:
-            found = wandb.conditions()
-            again = first.trainer_step <= earlier[-1]
-            # The rows since the trainer last went past the checkpoint.
-            passed = [
-                row
-                for row, step in enumerate(before)
-                if step > checkpoint
-                and (row == 0 or before[row - 1] <= checkpoint or before[row - 1] > step)
-            ]
-            expected = [len(before) - passed[-1]] if again else []
-            assert [c.drift for c in found] == expected
-            assert all(c.code == "RD601" for c in found)
-        checkpoint = data.draw(st.integers(0, killed - 1))
-        last = wandb.states[-1].last_pair
-        if last is not None:
-            # Checkpoints of the newest line only: the trainer resumes from what it has just saved.
-            checkpoint = min(checkpoint, last.trainer_step)
+        steps = range(checkpoint + 1, wandb.states[-1].highest_trainer_step + 1)
+        logged = [s for s in steps if s % every == 0]
+        again = [number for number, (_, old) in enumerate(processes) if logged[0] in old]
+        expected = []
+        if again and logged[0] <= processes[-1][1][-1]:
+            # From the first row beyond the checkpoint, in the process that passed it last.
+            begin = processes[again[-1]][0]
+            stale = next(n for n in range(begin, before) if wandb.rows[n] > checkpoint)
+            expected = [before - stale]
+        found = wandb.conditions()
+        assert [c.drift for c in found] == expected
+        assert all(c.code == "RD601" for c in found)
+        processes.append((before, logged))
+        # The trainer resumes from what this process saved, or from an older checkpoint.
+        checkpoint = every * data.draw(st.integers(0, logged[-1] // every))
 
 
 def test_the_codes_are_complete_and_none_is_an_error() -> None:

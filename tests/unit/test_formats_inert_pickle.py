@@ -53,27 +53,35 @@ PLAIN = st.recursive(
 
 
 class Stage(enum.Enum):
+    """A member is pickled as a call."""
+
     EASY = 1
 
 
 @dataclass
 class Settings:
+    """An object with a state."""
+
     rate: float
 
     class Inner:
-        pass
+        """A class inside another."""
 
 
 class Growing(list[int]):
-    pass
+    """An object with items."""
 
 
 class Keyworded:
+    """An object made with keywords."""
+
     def __getnewargs_ex__(self) -> Any:
         return (1,), {"two": 2}
 
 
 class Slotted:
+    """An object whose state is in slots."""
+
     __slots__ = ("a",)
 
     def __init__(self) -> None:
@@ -329,7 +337,7 @@ def test_a_pickle_inside_a_pickled_storage_is_read_too() -> None:
         (b"X\x01\0\0\0\xff.", "codec can't decode"),
         (b"B\xff\xff\xff\xff.", "a text of 4294967295 bytes is not read"),
         (b"\x8e" + b"\xff" * 8 + b".", "bytes is not read"),
-        (b"\x8c\x05ab.", "3 bytes of a value are missing"),
+        (b"\x8c\x05ab.", "2 bytes of a value are missing"),
         (b"\x8b\xff\xff\xff\x7f.", "an integer of 2147483647 bytes is not read"),
         (b"\x8b\xff\xff\xff\xff.", "an integer of -1 bytes is not read"),
         (b"\x95" + struct.pack("<Q", 1 << 40) + b"N.", "of a frame are missing"),
@@ -388,8 +396,8 @@ def test_a_few_bytes_that_stand_for_an_endless_tree_are_refused() -> None:
 
 def test_a_key_that_would_take_for_ever_to_hash_is_refused() -> None:
     assert "more than 1000 parts" in reason_of(b"}N" + b"2\x86" * 60 + b"Ns.")
-    assert "more than 1000 parts" in reason_of(b"}N" + b"\x85" * 1_000_000 + b"Ns.")
-    assert "more than 1000 parts" in reason_of(b"(N" + b"\x85" * 1_000_000 + b"\x91.")
+    assert "more than 1000 parts" in reason_of(b"}N" + b"\x85" * 200_000 + b"Ns.")
+    assert "more than 1000 parts" in reason_of(b"(N" + b"\x85" * 200_000 + b"\x91.")
 
 
 def test_keys_chosen_to_collide_are_refused() -> None:
@@ -403,7 +411,7 @@ def test_keys_chosen_to_collide_are_refused() -> None:
 
 def test_a_deep_hostile_pickle_is_dropped_without_a_crash() -> None:
     limits = replace(Limits(), containers=3_000_000)
-    for data in (b"]" * 500_000 + b"a" * 499_999 + b".", b"cm\nf\n" + b")R" * 500_000 + b"."):
+    for data in (b"]" * 200_000 + b"a" * 199_999 + b".", b"cm\nf\n" + b")R" * 200_000 + b"."):
         assert "nested deeper" in reason_of(data, limits)
 
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from blake3 import blake3
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resume_daemon.errors import LedgerError
 from resume_daemon.ledger.record import FIRST_PREV, MAX_RECORD_BYTES, decode, encode
+
+# A busy machine is no failure: how long an example takes is not what is claimed here.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 AT = datetime(2026, 3, 4, 5, 6, 7, 80, tzinfo=UTC)
 
@@ -24,6 +27,7 @@ values = st.recursive(
 fields = st.dictionaries(st.text().map(lambda key: f"x{key}"), values, max_size=4)
 
 
+@unhurried
 @given(st.integers(min_value=1), st.text(), st.text(), fields)
 def test_a_decoded_record_has_what_was_encoded(
     seq: int, kind: str, run: str, given_fields: dict[str, Any]
@@ -79,6 +83,7 @@ def test_a_record_too_large_is_neither_written_nor_read() -> None:
         decode(b"x" * (MAX_RECORD_BYTES + 1))
 
 
+@unhurried
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_record_raise_a_ledger_error_and_nothing_else(line: bytes) -> None:
     with pytest.raises(LedgerError):
