@@ -70,6 +70,17 @@ def _as_json(state: RunState, directory: StateDirectory) -> dict[str, Any]:
         ),
         "checkpoints": [row.as_json() for row in rows(state)],
         "newest_sound": newest_sound(state),
+        "tracker_server": (
+            {
+                "tracker": state.server.tracker,
+                "run_id": state.server.run_id,
+                "state": state.server.state,
+                "tracker_step": state.server.tracker_step,
+                "trainer_step": state.server.trainer_step,
+            }
+            if state.server is not None
+            else None
+        ),
         "conditions": [
             {
                 "condition": key,

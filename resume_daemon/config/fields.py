@@ -138,7 +138,7 @@ def _curriculum_schema(value: dict[str, Any]) -> dict[str, Any]:
 
 def _nothing_means_empty(value: Any) -> Any:
     """Accept a list of which every line is commented out."""
-    return value
+    return () if value is None else value
 
 
 Seconds = Annotated[float, Field(gt=0, le=DAY_SECONDS)]

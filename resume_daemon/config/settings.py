@@ -121,19 +121,26 @@ class WandbApi(Section):
     """The W&B server, asked where the local log is behind or missing."""
 
     enabled: bool = False
-    """Ask the server. The key comes from WANDB_API_KEY or .netrc and is never written here."""
+    """Ask the server; needs entity and project. The key comes from WANDB_API_KEY or .netrc and is
+    never written here."""
 
     entity: NonEmpty | None = None
-    """The W&B entity (team or user). null takes it from the local log."""
+    """The W&B entity (team or user)."""
 
     project: NonEmpty | None = None
-    """The W&B project. null takes it from the local log."""
+    """The W&B project."""
 
     poll_seconds: Annotated[float, Field(ge=15, le=DAY_SECONDS)] = 60
     """Seconds between two questions. Below 15 there is nothing new: W&B itself sends every 15."""
 
     timeout_seconds: Seconds = 10
     """Seconds to wait for an answer."""
+
+    @model_validator(mode="after")
+    def _whom_to_ask(self) -> Self:
+        if self.enabled and (self.entity is None or self.project is None):
+            raise ValueError("is enabled, so it needs entity and project")
+        return self
 
 
 class Wandb(Section):

@@ -200,8 +200,8 @@ class CheckpointKeeper:
     def newest(self) -> tuple[str, int, int] | None:
         """Return name, step and change time (nanoseconds) of the newest whole checkpoint on disk.
 
-        None while a newer one waits for its verdict: what is said of an older one would be withdrawn
-        at once.
+        None while a newer one waits for its verdict: what is said of an older one would be
+        withdrawn at once.
         """
         known = self._recorder.state.checkpoints
         named = [(step, name) for name in self.roster.members if (step := step_of(name))]

@@ -19,6 +19,7 @@ from resume_daemon.curriculum.versions import VersionStore
 from resume_daemon.daemon.checkpoint_keeper import CheckpointKeeper
 from resume_daemon.daemon.curriculum_keeper import CurriculumKeeper
 from resume_daemon.daemon.curriculum_task import CurriculumTask
+from resume_daemon.daemon.index_task import IndexTask
 from resume_daemon.daemon.judgement import Judge
 from resume_daemon.daemon.messages import (
     AlertClosed,
@@ -33,6 +34,7 @@ from resume_daemon.daemon.messages import (
 )
 from resume_daemon.daemon.recorder import Recorder
 from resume_daemon.daemon.roster import Clock
+from resume_daemon.daemon.server_watch import ServerWatch
 from resume_daemon.daemon.storage import Storage
 from resume_daemon.daemon.supervision import SideTask, stop_all
 from resume_daemon.daemon.tracker_keeper import TrackerKeeper
@@ -147,6 +149,12 @@ class Daemon:
             assign=self._curriculum.assign,
         )
         self._tracker = TrackerKeeper(self._recorder, setup.settings.drift, time.time)
+        self._server = ServerWatch(
+            setup.settings.trackers.wandb.api,
+            self._recorder,
+            os.environ,
+            lambda: self._inbox.put(Wake()),
+        )
         self._judge = Judge(setup.run, self._checkpoints, self._curriculum, self._tracker)
         self._worker = Worker(
             setup.run,
@@ -188,6 +196,9 @@ class Daemon:
             )
             wake["trackers"] = SideTask("trackers", self._tracker_task.body, ended)
         self._tasks += wake.values()
+        if (url := setup.settings.index.url) is not None:
+            index = IndexTask(url, setup.name, setup.state.ledger)
+            self._tasks.append(SideTask("index", index.body, ended))
         self._watch = Watch(
             setup,
             wake=lambda: put(Wake()),
@@ -221,6 +232,7 @@ class Daemon:
     def _end(self) -> None:
         self._notifier.stopping()
         self._watch.close()
+        self._server.stop()
         stuck = stop_all(self._tasks, STOP_SECONDS * 0.75)
         if stuck:
             log.warning("side tasks did not end in time", tasks=stuck)
@@ -310,6 +322,9 @@ class Daemon:
             if isinstance(job, VerifyJob):
                 log.debug("verifying", checkpoint=job.checkpoint)
         self._watch.aim(self._checkpoints.roster.members)
+        if self._tracker.view is not None and self._tracker.view.segments:
+            self._server.follow(self._tracker.view.segments[-1].run_id)
+        self._server.record()
         judged = self._judge.judge(self._storage)
         flipped = self._recorder.flip(
             judged.conditions, datetime.now(UTC), evaluated=judged.prefixes

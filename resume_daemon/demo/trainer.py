@@ -14,14 +14,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resume_daemon.demo.checkpoint import checkpoint_files, load_checkpoint
 from resume_daemon.demo.curriculum import load_curriculum
 from resume_daemon.demo.learning import Training, fresh_training, train_step
+from resume_daemon.demo.resuming import load_checkpoint
+from resume_daemon.demo.saving import checkpoint_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from resume_daemon.demo.checkpoint import Log
+    from resume_daemon.demo.saving import Log
 
 PAUSES_PER_STEP = 2
 """Files that are written in the time of one step, so that a save can be watched."""

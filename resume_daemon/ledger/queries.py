@@ -112,6 +112,19 @@ class CurriculumVersion:
     seq: int
 
 
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What the tracker's server last said of the run; ``state`` is the server's own word."""
+
+    tracker: str
+    run_id: str
+    state: str
+    tracker_step: int | None
+    trainer_step: int | None
+    at: datetime
+    seq: int
+
+
 @dataclass(slots=True)
 class RunState:
     """What a ledger says now. Apply its records in order; those already applied are skipped.
@@ -125,6 +138,7 @@ class RunState:
         pair_in_segment: Newest step pair by (tracker, run id, segment).
         firing: Conditions that fire now, by key, in the order in which they started.
         daemon: The last daemon event, or None.
+        server: What the tracker's server last said, or None.
         curriculum: Versions by (file, digest), the latest seen last.
     """
 
@@ -136,6 +150,7 @@ class RunState:
     pair_in_segment: dict[tuple[str, str, str], PairState] = field(default_factory=dict)
     firing: dict[str, FiringState] = field(default_factory=dict)
     daemon: DaemonEvent | None = None
+    server: ServerState | None = None
     curriculum: dict[tuple[str, str], CurriculumVersion] = field(default_factory=dict)
 
     def apply(self, record: Record) -> None:
@@ -154,6 +169,17 @@ class RunState:
                 self._condition(record)
             case "curriculum":
                 self._curriculum(record)
+            case "tracker":
+                get = record.fields.get
+                self.server = ServerState(
+                    tracker=_text(get("tracker")) or "",
+                    run_id=_text(get("run_id")) or "",
+                    state=_text(get("state")) or "",
+                    tracker_step=_integer(get("tracker_step")),
+                    trainer_step=_integer(get("trainer_step")),
+                    at=record.at,
+                    seq=record.seq,
+                )
             case "daemon":
                 get = record.fields.get
                 self.daemon = DaemonEvent(

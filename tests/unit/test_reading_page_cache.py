@@ -42,7 +42,6 @@ def evict(fd: int) -> None:
 
 def warm(fd: int, begin: int, end: int) -> None:
     """Read pages ``begin`` to ``end`` into memory, and no others."""
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
     for page in range(begin, end):
         os.pread(fd, PAGE, page * PAGE)
 
@@ -58,12 +57,15 @@ def path(tmp_path: Path) -> Path:
 def fd(path: Path) -> Iterator[int]:
     fd = os.open(path, os.O_RDWR)
     try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
         evict(fd)
         if resident(fd).any():
             pytest.skip("this filesystem keeps every page in memory (tmpfs does)")
         try:
             os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT)
         except BlockingIOError:
+            # The page is on its way now, and cannot be evicted before it has arrived.
+            os.pread(fd, PAGE, 0)
             evict(fd)
         except OSError as error:
             pytest.skip(f"this filesystem cannot say which pages are in memory: {error}")

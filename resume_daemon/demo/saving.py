@@ -1,4 +1,4 @@
-"""The demo's checkpoints: a Hugging Face ``Trainer``'s files, with everything a resume needs.
+"""Saving: a Hugging Face ``Trainer``'s files, with everything that a resume needs.
 
 Order and content: transformers 5.23 ``trainer.py: _save_checkpoint`` and files that it wrote.
 """
@@ -6,10 +6,7 @@ Order and content: transformers 5.23 ``trainer.py: _save_checkpoint`` and files 
 from __future__ import annotations
 
 import json
-import struct
 from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
 
 from resume_daemon.demo.learning import (
     BETAS,
@@ -18,26 +15,19 @@ from resume_daemon.demo.learning import (
     EPSILON,
     LEARNING_RATE,
     SEED,
-    Array,
     Moments,
-    Training,
     learning_rate,
 )
+from resume_daemon.demo.random_states import random_states
 from resume_daemon.demo.safetensors_file import safetensors_file
-from resume_daemon.demo.torch_archive import Enumerated, Instance, NumpyArray, torch_archive
-from resume_daemon.formats.json_document import read_json
-from resume_daemon.formats.safetensors import read_header
-from resume_daemon.formats.torch_file import read_torch_file
+from resume_daemon.demo.torch_archive import Enumerated, Instance, torch_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from resume_daemon.demo.learning import Training
 
 Log = list[dict[str, Any]]
-
-# Of torch's CPU generator (ATen CPUGeneratorImpl.cpp: CPUGeneratorImplState): seed, words left,
-# seeded, next word, 624 words, three cached normals and whether they are valid.
-_TORCH_RANDOM: Final = struct.Struct("<QiiQ624Q3di4xf?3x")
 
 
 def checkpoint_files(
@@ -58,47 +48,8 @@ def checkpoint_files(
     yield "training_args.bin", torch_archive("training_args", _arguments(steps, save_steps))
     yield "optimizer.pt", torch_archive("optimizer", _optimizer(training, steps))
     yield "scheduler.pt", torch_archive("scheduler", _scheduler(training, steps))
-    yield "rng_state.pth", torch_archive("rng_state", _random_states(training))
+    yield "rng_state.pth", torch_archive("rng_state", random_states(training))
     yield "trainer_state.json", _json(_trainer_state(training.step, log_history, steps, save_steps))
-
-
-def load_checkpoint(directory: Path) -> tuple[Training, Log]:
-    """Return the training that a checkpoint holds, and its log.
-
-    Raises:
-        FormatError: A file is not what its format promises.
-        VanishedError: A file is missing.
-    """
-    weights = _saved_weights(directory / "model.safetensors")
-    moments = _saved_tensors(directory / "optimizer.pt")
-    optimizer = {
-        name: Moments(*(moments[f"state.{number}.{kind}"] for kind in Moments.__slots__))
-        for number, name in enumerate(weights)
-    }
-    state = read_json(directory / "trainer_state.json")
-    schedule = read_torch_file(directory / "scheduler.pt").value
-    training = Training(weights, optimizer, state["global_step"], schedule["last_epoch"])
-    _restore_random_states(training, directory / "rng_state.pth")
-    return training, state["log_history"]
-
-
-def _saved_weights(path: Path) -> dict[str, Array]:
-    return {
-        span.name: np.fromfile(
-            path, np.float32, span.size // np.float32().itemsize, offset=span.begin
-        ).reshape(span.shape)
-        for span in read_header(path).tensors
-    }
-
-
-def _saved_tensors(path: Path) -> dict[str, Array]:
-    found: dict[str, Array] = {}
-    for name, tensor in read_torch_file(path).tensors.items():
-        if tensor.span is not None:
-            kind = np.uint8 if tensor.dtype == "U8" else np.float32
-            values = np.fromfile(path, kind, tensor.elements, offset=tensor.span.begin)
-            found[name] = values.reshape(tensor.shape)
-    return found
 
 
 def _optimizer(training: Training, steps: int) -> dict[str, Any]:
@@ -136,30 +87,6 @@ def _scheduler(training: Training, steps: int) -> dict[str, Any]:
         "_last_lr": [learning_rate(training.last_epoch, steps)],
         "lr_lambdas": [{}],
     }
-
-
-def _random_states(training: Training) -> dict[str, Any]:
-    kind, words, position, *normals = training.positions.get_state(legacy=True)
-    _, own, next_word, *_ = training.dropout.get_state(legacy=True)
-    torch_state = _TORCH_RANDOM.pack(
-        SEED, len(own) + 1 - next_word, 1, next_word, *map(int, own), 0, 0, 0, 0, 0, False
-    )
-    return {
-        "python": training.passages.getstate(),
-        "numpy": (kind, NumpyArray(np.asarray(words)), int(position), *normals),
-        "cpu": np.frombuffer(torch_state, np.uint8),
-    }
-
-
-def _restore_random_states(training: Training, path: Path) -> None:
-    value = read_torch_file(path).value
-    training.passages.setstate(value["python"])
-    kind, array, *rest = value["numpy"]
-    # The array is an inert node, whose state ends in its bytes (numpy ndarray.__setstate__).
-    training.positions.set_state((kind, np.frombuffer(array.state[4], np.uint32), *rest))
-    _, _, _, next_word, *words = _TORCH_RANDOM.unpack(_saved_tensors(path)["cpu"].tobytes())
-    own = np.array(words[: len(words) - 6], np.uint32)
-    training.dropout.set_state(("MT19937", own, next_word))
 
 
 def _arguments(steps: int, save_steps: int) -> Instance:
@@ -232,7 +159,7 @@ _TOKENIZER: Final = {
     "normalizer": None,
     "pre_tokenizer": {
         "type": "Split",
-        "pattern": {"Regex": "(?s:.)"},
+        "pattern": {"Regex": r"[\s\S]"},
         "behavior": "Isolated",
         "invert": False,
     },
