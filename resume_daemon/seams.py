@@ -141,7 +141,7 @@ def bases_of(segments: Sequence[SegmentState]) -> dict[str, tuple[int, bool]]:
         run_id = segment.run_id
         base, predicted = 0, False
         restarted = segment.offline and segment.first_tracker_step == 0
-        if restarted and following.get(run_id) and segment.branch_step is None:
+        if restarted and following.get(run_id):
             run = [s for s in segments if s.run_id == run_id]
             if mode_of(run) is not StepMode.EXPLICIT:
                 base = segment.starting_step or following[run_id]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -44,9 +43,7 @@ def started(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C is for the demo, which then ends the others in order.
-            start_new_session=True,
-            env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=dict(environment),
         )
     try:
         yield process

@@ -44,6 +44,10 @@ class Screen:
     ) -> None:
         self._live.stop()
 
+    def close(self) -> None:
+        """Take the live table away; what is printed from now on stays."""
+        self._live.stop()
+
     def say(self, text: str) -> None:
         """Say what happens from now on."""
         self._now = text

@@ -302,6 +302,24 @@ def test_lost_rows_are_not_claimed_of_a_damaged_log(tmp_path: Path) -> None:
     assert wandb.conditions() == ()
 
 
+@pytest.mark.parametrize(("end", "codes"), [(True, []), (False, ["RD602"])])
+def test_a_process_that_ended_in_order_before_it_logged_lost_nothing(
+    wandb: Wandb, *, end: bool, codes: list[str]
+) -> None:
+    wandb.train(1, 100)
+    wandb.train(101, 115, every=20, end=end)
+    wandb.train(116, 130)
+    assert [condition.code for condition in wandb.conditions()] == codes
+
+
+def test_a_step_that_was_not_logged_before_is_matched_by_the_row_below(wandb: Wandb) -> None:
+    wandb.train(1, 150, every=10)
+    wandb.train(101, 200, every=5)
+    condition = wandb.the_condition()
+    # Stale are the rows of steps 110, 120, 130, 140 and 150.
+    assert condition.drift == 5
+
+
 def test_a_server_that_never_got_the_rows_sets_wandbs_step_back(wandb: Wandb) -> None:
     # The measured case: killed three seconds after step 150, the server had nothing.
     wandb.train(1, 150, unflushed=63)

@@ -45,6 +45,12 @@ def test_a_checkpoint_waits_for_rows_that_wandb_writes_late() -> None:
     )
 
 
+def test_a_checkpoint_that_is_known_late_gets_the_row_that_passed_already() -> None:
+    assert compact([pair(110)], previous=pair(100), checkpoint_steps=[100]) == (
+        KeptPair(pair(100), 100),
+    )
+
+
 def test_a_new_segment_does_not_end_the_wait_of_a_checkpoint() -> None:
     kept = compact([pair(130, 150, "s2")], previous=pair(99), checkpoint_steps=[100])
     assert kept == (KeptPair(pair(130, 150, "s2")),)
