@@ -1,8 +1,8 @@
 """Read a long W&B log: the first read against wandb's own protobuf, then what a poll costs.
 
-The log has rows like those of TRL's GRPO trainer: 13 metrics besides W&B's own keys, a history
-record of about 571 bytes and a summary record of about the same size for each. Timed is the processor's time, which other work on the machine does not change:
-both sides do nothing but compute, on a warm file.
+The log has rows like those of TRL's GRPO trainer: 13 keys besides W&B's own, a history record of
+about 571 bytes and a summary record of about the same size for each. Timed is the processor's time,
+which other work on the machine changes little: on a warm file, both sides do nothing but compute.
 
 Run: ``python benchmarks/wandb_log.py [--rows 1000000] [--rounds 1]``. The exit status does not
 depend on the figures.

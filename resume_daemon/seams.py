@@ -206,12 +206,12 @@ def newest_seam(
     )
     if not earlier:
         return _other_run(seam, newest, previous, checkpoint_steps)
-    between = segments[segments.index(previous) + 1 : segments.index(newest)]
+    since = segments[segments.index(previous) : segments.index(newest)]
     if first > seam.reached and any(
-        s.run_id == newest.run_id and s.first_pair is None and s.exit_code is not None
-        for s in between
+        s.run_id == newest.run_id and s.exit_code is not None and cadence_of(s) is None
+        for s in since
     ):
-        # A process in between ended in order before it was time to log: it took the steps on.
+        # A process that ended in order went on for a while without logging, nobody knows how far.
         return seam
     back = _goes_back(first, newest, earlier)
     begun = _begun(newest, bases)

@@ -197,6 +197,11 @@ class CheckpointKeeper:
             self._unreadable.pop(message.checkpoint, None)
         self.busy = None
 
+    def changed(self) -> dict[str, int]:
+        """Return the change time (nanoseconds) of every checkpoint on disk that was judged."""
+        known = self._recorder.state.checkpoints
+        return {n: m.changed_ns for n, m in self.roster.members.items() if n in known}
+
     def newest(self) -> tuple[str, int, int] | None:
         """Return name, step and change time (nanoseconds) of the newest whole checkpoint on disk.
 

@@ -6,6 +6,7 @@ this must not wait for the loop, which may be flushing to a slow disk.
 
 from __future__ import annotations
 
+import math
 import time
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -29,13 +30,14 @@ _RETRY_SECONDS = 1.0
 
 
 class CurriculumTask:
-    """Reads every state file when woken, and at least every ``period`` seconds.
+    """Reads every state file when woken, and at least once in each period.
 
     Args:
         run: The run directory.
         schemas: Those to recognise states by.
         patterns: Configured globs of state files.
-        period: Seconds between two readings that need no event; a lost event costs at most this.
+        period: Returns the seconds between two readings that need no event; a lost event costs at
+            most this.
         put: Takes what was read, when it is not what was read before.
     """
 
@@ -45,7 +47,7 @@ class CurriculumTask:
         *,
         schemas: Sequence[Schema],
         patterns: Sequence[str],
-        period: float,
+        period: Callable[[], float],
         put: Callable[[Message], None],
     ) -> None:
         self._run = run
@@ -54,7 +56,7 @@ class CurriculumTask:
         self._period = period
         self._put = put
         self._files: tuple[str, ...] = ()
-        self._discovered_at = -period
+        self._discovered_at = -math.inf
         self._last: dict[str, object] = {}
         self._told = False
         self._identity: dict[str, tuple[int, int, int]] = {}
@@ -63,11 +65,11 @@ class CurriculumTask:
         """Read until told to stop; the body of the side task."""
         go_on = True
         while go_on:
-            go_on = stopping.wait(self._period if self.read() else _RETRY_SECONDS)
+            go_on = stopping.wait(self._period() if self.read() else _RETRY_SECONDS)
 
     def read(self) -> bool:
         """Read each file once; return whether all of them were whole."""
-        if time.monotonic() - self._discovered_at >= self._period:
+        if time.monotonic() - self._discovered_at >= self._period():
             try:
                 self._files = discover(self._run, self._schemas, self._patterns).files
             except VanishedError:
@@ -81,7 +83,7 @@ class CurriculumTask:
 
     def forget_discovery(self) -> None:
         """Look for state files anew at the next reading: one may have been created."""
-        self._discovered_at = -self._period
+        self._discovered_at = -math.inf
 
     def is_state_name(self, name: str) -> bool:
         """Return whether an entry of the run directory may be curriculum state, or lead to it."""

@@ -182,7 +182,7 @@ class Daemon:
                 setup.run,
                 schemas=setup.schemas,
                 patterns=setup.settings.curriculum.files,
-                period=setup.settings.watch.poll_seconds,
+                period=lambda: self._watch.rescan_seconds,
                 put=put,
             )
             wake["curriculum"] = SideTask("curriculum", self._curriculum_task.body, ended)
@@ -311,10 +311,11 @@ class Daemon:
         while self._deferred:
             self._handle(self._deferred[0])
             self._deferred.popleft()
+        dirty = self._watch.dirty()
         if time.monotonic() >= self._next_rescan or self._watch.overflowed():
             self._rescan()
-        elif dirty := self._watch.dirty():
-            self._checkpoints.look(dirty)
+        elif dirty:
+            self._look(lambda: self._checkpoints.look(dirty))
         job, self._due = self._checkpoints.next_job()
         if job is not None:
             self._checkpoints.busy = job
@@ -325,6 +326,7 @@ class Daemon:
         if self._tracker.view is not None and self._tracker.view.segments:
             self._server.follow(self._tracker.view.segments[-1].run_id)
         self._server.record()
+        self._tracker.record_checkpoints(self._checkpoints.changed())
         judged = self._judge.judge(self._storage)
         flipped = self._recorder.flip(
             judged.conditions, datetime.now(UTC), evaluated=judged.prefixes
@@ -344,9 +346,13 @@ class Daemon:
         self._next_rescan = time.monotonic() + self._watch.rescan_seconds
         self._beat()
         self._watch.heal()
+        self._look(self._checkpoints.rescan)
+
+    def _look(self, look: Callable[[], None]) -> None:
+        """Look at checkpoints, unless the run itself is gone: then nothing is said of them."""
         try:
             self._judge.check_run()
-            self._checkpoints.rescan()
+            look()
         except LedgerError:
             raise
         except ResumeDaemonError as error:

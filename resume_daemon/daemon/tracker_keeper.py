@@ -8,21 +8,22 @@ import structlog
 
 from resume_daemon.daemon.keeper import Judged
 from resume_daemon.drift import CODES, DroppedRows, conditions, stalled
-from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.errors import LedgerError, ResumeDaemonError
 from resume_daemon.findings import Verdict
 from resume_daemon.seams import Seam, lookup, mode_of, newest_seam
 from resume_daemon.trackers.pairs import compact
+from resume_daemon.trackers.rows import SegmentRows, TrustedRows, pair_of_checkpoint
 from resume_daemon.trackers.wandb_local import SegmentState, find_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from resume_daemon.config.settings import Drift
     from resume_daemon.daemon.messages import TrackerPolled
     from resume_daemon.daemon.recorder import Recorder
+    from resume_daemon.ledger.queries import CheckpointState, PairState
     from resume_daemon.seams import Lookup
     from resume_daemon.steps import StepPair
-    from resume_daemon.trackers.pairs import KeptPair
     from resume_daemon.trackers.view import TrackerView
 
 log = structlog.get_logger()
@@ -45,10 +46,21 @@ class TrackerKeeper:
         self._recorder = recorder
         self._wall = wall
         self._match: tuple[Lookup, StepPair | None] | None = None
+        self._rows: dict[str, TrustedRows] = {}
         self._row_seen: dict[str, tuple[int, float]] = {}
 
     def known_segments(self) -> dict[str, SegmentState]:
-        """Return the segment states that the ledger keeps, from which reading goes on."""
+        """Return the segment states that the ledger keeps, from which reading goes on.
+
+        None of them where a checkpoint's pair is still owed: its row may lie before the offset.
+        """
+        state = self._recorder.state
+        if any(
+            not _is_current(state.pair_at_checkpoint.get(name), checkpoint)
+            for name, checkpoint in state.checkpoints.items()
+            if checkpoint.verdict != Verdict.ROTATED
+        ):
+            return {}
         found = {}
         for pair in self._recorder.state.pair_in_segment.values():
             if pair.state is None:
@@ -67,11 +79,13 @@ class TrackerKeeper:
             LedgerError: They could not be recorded; the message may be handed in again.
         """
         view = message.view
-        if view.pairs:
-            self._record(view)
-        for pair in view.pairs:
-            self._row_seen[pair.segment] = (pair.trainer_step, self._wall())
-        self.view = view
+        before, self.view = self.view, view
+        try:
+            self._record_changes(view, before)
+        except LedgerError:
+            self.view = before
+            raise
+        self._remember(view)
 
     @property
     def seam(self) -> Seam | None:
@@ -108,38 +122,45 @@ class TrackerKeeper:
             found.append(stall)
         return Judged(_PREFIXES, tuple(found))
 
-    def _record(self, view: TrackerView) -> None:
-        waiting = {
-            state.step: state.checkpoint
-            for state in self._recorder.state.checkpoints.values()
-            if state.step is not None and state.checkpoint not in self._paired(view)
-        }
-        by_segment = {segment.segment: segment for segment in view.segments}
+    def record_checkpoints(self, changed: Mapping[str, int]) -> None:
+        """Record the pair of each checkpoint whose row has arrived.
+
+        Args:
+            changed: By checkpoint that is on disk, its change time in nanoseconds since the epoch.
+
+        Raises:
+            LedgerError: They could not be recorded; they are found again.
+        """
+        if self.view is None or not self.view.segments:
+            return
+        rows = self._segment_rows(self.view)
+        state = self._recorder.state
         records: list[tuple[str, dict[str, Any]]] = []
-        known = {
-            (pair.segment, pair.tracker_step, pair.trainer_step, pair.checkpoint)
-            for pair in self._recorder.state.pair_in_segment.values()
-        }
-        previous = self.view.segments[-1].last_pair if self.view and self.view.segments else None
-        kept = compact(
-            view.pairs,
-            previous=previous,
-            checkpoint_steps=tuple(waiting),
-            mode=mode_of(view.segments),
-        )
-        for each in kept:
-            name = waiting.get(each.checkpoint_step) if each.checkpoint_step is not None else None
-            pair = each.pair
-            if (pair.segment, pair.tracker_step, pair.trainer_step, name) in known:
+        for name, checkpoint in state.checkpoints.items():
+            known = state.pair_at_checkpoint.get(name)
+            if checkpoint.step is None or name not in changed or _is_current(known, checkpoint):
                 continue
-            records.append(("pair", self._fields(each, name, by_segment[pair.segment])))
+            pair = pair_of_checkpoint(checkpoint.step, changed[name] / 1e9, rows)
+            if pair is not None and not (known is not None and _is_same(known, pair)):
+                records.append(("pair", self._fields(pair, name)))
         if records:
             self._recorder.append(*records)
 
-    def _fields(
-        self, kept: KeptPair, checkpoint: str | None, segment: SegmentState
-    ) -> dict[str, Any]:
-        pair = kept.pair
+    def _record_changes(self, view: TrackerView, before: TrackerView | None) -> None:
+        """Record the pairs at which the relation of the two steps changes."""
+        last = before.segments[-1].last_pair if before and before.segments else None
+        known = self._recorder.state.pair_in_segment.values()
+        records = [
+            ("pair", self._fields(kept.pair, None))
+            for kept in compact(view.pairs, previous=last, mode=mode_of(view.segments))
+            if not any(_is_same(pair, kept.pair) for pair in known)
+        ]
+        if records:
+            self._recorder.append(*records)
+
+    def _fields(self, pair: StepPair, checkpoint: str | None) -> dict[str, Any]:
+        segments = self.view.segments if self.view is not None else ()
+        segment = next((s for s in segments if s.segment == pair.segment), None)
         return {
             "tracker": pair.tracker,
             "run_id": pair.run_id,
@@ -148,17 +169,30 @@ class TrackerKeeper:
             "trainer_step": pair.trainer_step,
             "checkpoint": checkpoint,
             "offset": pair.offset,
-            "state": segment.as_json(),
+            "state": segment.as_json() if segment is not None else None,
         }
 
-    def _paired(self, view: TrackerView) -> set[str]:
-        """Return the checkpoints that have a pair of the newest segment, or of any that is left."""
-        newest = view.segments[-1].segment if view.segments else None
-        return {
-            name
-            for name, pair in self._recorder.state.pair_at_checkpoint.items()
-            if pair.segment == newest or pair.segment not in view.paths
-        }
+    def _remember(self, view: TrackerView) -> None:
+        """Keep the new rows, so that checkpoints and seams find theirs without reading again."""
+        for pair in view.pairs:
+            rows = self._rows.get(pair.segment)
+            if rows is None:
+                rows = TrustedRows(pair.tracker, pair.run_id, pair.segment)
+                self._rows[pair.segment] = rows
+            rows.extend([pair])
+            self._row_seen[pair.segment] = (pair.trainer_step, self._wall())
+
+    def _segment_rows(self, view: TrackerView) -> list[SegmentRows]:
+        newest = view.segments[-1].segment
+        return [
+            SegmentRows(
+                started_at=segment.started_at,
+                ended=segment.exit_code is not None or segment.segment != newest,
+                rows=self._rows[segment.segment],
+            )
+            for segment in view.segments
+            if segment.segment in self._rows
+        ]
 
     def _matched(self) -> StepPair | None:
         """Return the earlier row of the step at the newest seam; searched for once per seam."""
@@ -166,9 +200,10 @@ class TrackerKeeper:
             return None
         if self._match is not None and self._match[0] == wanted:
             return self._match[1]
-        found: StepPair | None = None
+        rows = self._rows.get(wanted.segment)
+        found = rows.at_or_below(wanted.trainer_step) if rows is not None else None
         path = self.view.paths.get(wanted.segment)
-        if path is not None:
+        if found is None and path is not None:
             try:
                 found = find_pair(path, wanted.trainer_step)
             except ResumeDaemonError as error:
@@ -209,3 +244,16 @@ class TrackerKeeper:
         step, at = max(complete)
         _, seen = self._row_seen[segment.segment]
         return stalled(segment, checkpoint_step=step, seconds_behind=at - seen)
+
+
+def _is_same(known: PairState, pair: StepPair) -> bool:
+    return (known.segment, known.tracker_step, known.trainer_step) == (
+        pair.segment,
+        pair.tracker_step,
+        pair.trainer_step,
+    )
+
+
+def _is_current(known: PairState | None, checkpoint: CheckpointState) -> bool:
+    """Return whether a checkpoint's pair was recorded after its last verdict."""
+    return known is not None and known.seq > checkpoint.seq

@@ -119,7 +119,7 @@ class TrackerTask:
     def _discover(self) -> None:
         """Find W&B's directories now and then, and the segments in them every time."""
         now = time.monotonic()
-        if now - self._looked >= DISCOVERY_SECONDS or not self._directories:
+        if now - self._looked >= DISCOVERY_SECONDS:
             self._looked = now
             found = find_wandb_directories(self._run, self._settings.directory, os.environ)
             self._found = found[:1]

@@ -162,7 +162,9 @@ class Watch:
             name in _TRACKER_NAMES or any(path.is_relative_to(d) for d in self._tracked())
         ):
             self._wake_tracker()
-        elif self._wake_curriculum is not None and name:
+        elif self._curriculum is not None and self._wake_curriculum is not None and name:
+            if path.relative_to(self._run).as_posix() not in self._curriculum.files:
+                self._curriculum.forget_discovery()
             self._wake_curriculum()
 
     def _tracked(self) -> tuple[Path, ...]:

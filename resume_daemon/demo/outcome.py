@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from resume_daemon.conditions import Condition
 from resume_daemon.report.rows import newest_sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from resume_daemon.conditions import Condition
     from resume_daemon.ledger.chain import ChainReport
     from resume_daemon.ledger.queries import RunState
 

@@ -25,13 +25,21 @@ _TORCH_STATE: Final = struct.Struct(f"<QiiQ{_WORDS}Q3di4xf?3x")
 
 def random_states(training: Training) -> dict[str, Any]:
     """Return what ``rng_state.pth`` holds."""
-    kind, words, position, *normals = training.positions.get_state(legacy=True)
-    _, own, next_word, *_ = training.dropout.get_state(legacy=True)
-    left = _WORDS + 1 - next_word
-    torch_state = _TORCH_STATE.pack(SEED, left, 1, next_word, *map(int, own), 0, 0, 0, 0, 0, False)
+    positions = training.positions.get_state(legacy=False)
+    dropout = training.dropout.get_state(legacy=False)["state"]
+    next_word = int(dropout["pos"])
+    torch_state = _TORCH_STATE.pack(
+        SEED, _WORDS + 1 - next_word, 1, next_word, *map(int, dropout["key"]), 0, 0, 0, 0, 0, False
+    )
     return {
         "python": training.passages.getstate(),
-        "numpy": (kind, NumpyArray(np.asarray(words)), int(position), *normals),
+        "numpy": (
+            "MT19937",
+            NumpyArray(positions["state"]["key"]),
+            int(positions["state"]["pos"]),
+            int(positions["has_gauss"]),
+            float(positions["gauss"]),
+        ),
         "cpu": np.frombuffer(torch_state, np.uint8),
     }
 
@@ -45,9 +53,10 @@ def restore_random_states(training: Training, value: Mapping[str, Any], cpu: byt
         cpu: The bytes of its tensor.
     """
     training.passages.setstate(value["python"])
-    kind, array, *rest = value["numpy"]
+    kind, array, position, has_gauss, gauss = value["numpy"]
     # The array is an inert node, whose state ends in its bytes (numpy ndarray.__setstate__).
-    training.positions.set_state((kind, np.frombuffer(array.state[4], np.uint32), *rest))
-    _, _, _, next_word, *words = _TORCH_STATE.unpack(cpu)
-    own = np.array(words[:_WORDS], np.uint32)
-    training.dropout.set_state(("MT19937", own, next_word))
+    words = np.frombuffer(array.state[4], np.uint32)
+    training.positions.set_state((kind, words, position, has_gauss, gauss))
+    _, _, _, next_word, *rest = _TORCH_STATE.unpack(cpu)
+    own = np.array(rest[:_WORDS], np.uint32)
+    training.dropout.set_state(("MT19937", own, next_word, 0, 0.0))

@@ -151,7 +151,7 @@ _TOKENIZER_CONFIGURATION: Final = {
     "tokenizer_class": "PreTrainedTokenizerFast",
     "unk_token": "\n",
 }
-_TOKENIZER: Final = {
+_TOKENIZER: Final[dict[str, Any]] = {
     "version": "1.0",
     "truncation": None,
     "padding": None,

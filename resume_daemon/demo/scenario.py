@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
-SECONDS_PER_STEP: Final = 0.2
+SECONDS_PER_STEP: Final = 0.15
 """How long the trainer takes for a step: slow enough to be watched."""
 
 _STEPS: Final = 40
@@ -163,7 +163,12 @@ class _Play:
         configuration = {
             "run": str(self._run),
             "name": "demo",
-            "watch": {"settle_seconds": 1, "abandon_seconds": 6, "rescan_seconds": 5},
+            "watch": {
+                "settle_seconds": 1,
+                "abandon_seconds": 6,
+                "rescan_seconds": 5,
+                "poll_seconds": 1,
+            },
             "trackers": {"wandb": {"poll_seconds": 1}},
             "alerts": {"sinks": [sink]},
         }

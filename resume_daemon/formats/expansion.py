@@ -52,8 +52,6 @@ def check_expansion(value: Any, *, depth: int, expanded: int) -> None:
             if not isinstance(child, _NODES):
                 continue
             if id(child) not in measured:
-                if len(path) >= depth:
-                    raise ValueError(f"it is nested deeper than {depth} levels")
                 measured[id(child)] = None
                 path.append((child, children(child)))
                 totals.append([0, 1])

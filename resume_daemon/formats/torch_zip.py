@@ -124,7 +124,9 @@ def read_archive(path: Path) -> TorchArchive:
             begin, length, count = _find_directory(fd, size, path)
             directory = read_range(fd, begin, length, path)
             records = tuple(_placed(fd, _entries(directory, count), begin, path))
-        except (ValueError, struct.error) as error:
+        except struct.error:
+            raise FormatError(_OPERATION, path, "its directory is damaged") from None
+        except ValueError as error:
             raise FormatError(_OPERATION, path, str(error)) from None
     return TorchArchive(records, size)
 

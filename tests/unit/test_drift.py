@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 KEY = "train/global_step"
 SETTINGS = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
 )
 
 
@@ -302,13 +302,14 @@ def test_lost_rows_are_not_claimed_of_a_damaged_log(tmp_path: Path) -> None:
     assert wandb.conditions() == ()
 
 
+@pytest.mark.parametrize("last", [115, 135])
 @pytest.mark.parametrize(("end", "codes"), [(True, []), (False, ["RD602"])])
-def test_a_process_that_ended_in_order_before_it_logged_lost_nothing(
-    wandb: Wandb, *, end: bool, codes: list[str]
+def test_a_process_that_ended_in_order_before_it_logged_again_lost_nothing(
+    wandb: Wandb, last: int, *, end: bool, codes: list[str]
 ) -> None:
     wandb.train(1, 100)
-    wandb.train(101, 115, every=20, end=end)
-    wandb.train(116, 130)
+    wandb.train(101, last, every=20, end=end)
+    wandb.train(last + 1, last + 15)
     assert [condition.code for condition in wandb.conditions()] == codes
 
 

@@ -274,8 +274,23 @@ def test_what_is_computed_before_it_is_called_is_reported_as_such(data: bytes, w
 
 
 def test_the_gravest_use_counts_and_order_is_kept() -> None:
-    data = b"(cm\nC\ncm\nf\ncm\nC\n)\x81cm\nf\n)Rl."
+    data = b"(cm\nC\ncm\nf\ncm\nC\n)\x81cm\nf\n)Rcm\nC\ncm\nf\nl."
     assert named(load(data, PATH)) == [("m", "C", "new"), ("m", "f", "call")]
+
+
+def test_naming_a_nested_class_hides_no_other_use_of_getattr() -> None:
+    get = b"cbuiltins\ngetattr\n"
+    real, nested = b"N" + text("run") + b"\x86R0", b"cm\nC\n" + text("Inner") + b"\x86R0"
+    for data in (get + real + get + nested, get + nested + get + real):
+        assert ("builtins", "getattr", "call") in named(load(data + b"N.", PATH))
+    assert named(load(get + nested + b"N.", PATH)) == [
+        ("m", "C", "mention"),
+        ("m", "C.Inner", "mention"),
+    ]
+
+
+def test_a_second_state_does_not_hide_the_first() -> None:
+    assert load(b"cm\nC\n)\x81K\x01bK\x02b.", PATH).value.state == (1, 2)
 
 
 def test_functions_that_call_their_arguments_pass_the_call_on() -> None:

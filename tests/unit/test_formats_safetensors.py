@@ -219,6 +219,10 @@ def test_a_header_that_claims_more_than_the_file_has_is_refused_before_it_is_rea
         ({"a": entry("U8", [1], 0, 1), "b": entry("U8", [2], 3, 5)}, [("gap", "b")]),
         ({"b": entry("U8", [5], 0, 5), "a": entry("U8", [2], 3, 5)}, [("overlap", "a")]),
         ({"a": entry("U8", [3], 2, 5)}, [("gap", "a")]),
+        (
+            {"a": entry("U8", [5], 0, 5), "b": entry("U8", [1], 1, 2), "c": entry("U8", [1], 3, 4)},
+            [("overlap", "b"), ("overlap", "c")],
+        ),
         ({"a": entry("I4", [10], 0, 5)}, [("dtype", "a")]),
         ({"a": entry("F32", [2], 0, 5)}, [("shape", "a")]),
         ({"a": entry("F4", [9], 0, 5)}, [("shape", "a")]),

@@ -146,6 +146,9 @@ def test_a_tensor_in_two_places_has_two_names_and_one_storage(tmp_path: Path) ->
     shared = np.zeros(4, np.float32)
     found = saved(tmp_path / "model.bin", {"embed": shared, "head": shared})
     assert found.tensors["embed"] is found.tensors["head"]
+    span = found.tensors["head"].span
+    assert span is not None
+    assert span.name == "embed"
     assert [span.name for span in found.storages] == ["embed"]
 
 

@@ -170,6 +170,31 @@ def test_an_archive_after_other_bytes_or_before_some_is_refused(tmp_path: Path) 
     assert "something follows" in reason_of(write(tmp_path, content + b"x"))
 
 
+def test_a_directory_that_does_not_add_up_is_refused(tmp_path: Path) -> None:
+    content = bytearray(zip_archive(RECORDS))
+    struct.pack_into("<L", content, directory_entry(bytes(content), b"a/data/0") + 24, 5)
+    assert "'a/data/0' has two sizes" in reason_of(write(tmp_path, bytes(content)))
+    for count in (2, 4):
+        content = bytearray(zip_archive(RECORDS))
+        struct.pack_into("<2Q", content, content.rindex(b"PK\6\6") + 24, count, count)
+        assert "its directory is damaged" in reason_of(write(tmp_path, bytes(content)))
+
+
+def test_a_record_that_ends_inside_its_compression_is_refused(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(range(256)))
+    damaged = bytearray(stream.getvalue())
+    entry = directory_entry(bytes(damaged), b"a/data.pkl")
+    (size,) = struct.unpack_from("<L", damaged, entry + 20)
+    for place in (18, entry + 20):
+        struct.pack_into("<L", damaged, place, size - 5)
+    path = write(tmp_path, bytes(damaged))
+    (record,) = read_archive(path).records
+    with pytest.raises(FormatError, match="ends inside its compression"):
+        read_record(path, record, 10_000)
+
+
 def test_more_records_than_the_bound_are_refused_before_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

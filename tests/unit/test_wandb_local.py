@@ -132,7 +132,9 @@ def test_the_run_id_comes_from_the_logs_name(tmp_path: Path) -> None:
     assert (state.run_id, state.offline) == ("abc-1", True)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40
+)
 @given(seed=st.integers(0, 2**32))
 def test_polling_a_growing_log_gives_what_one_read_gives(tmp_path: Path, seed: int) -> None:
     source = random.Random(seed)  # noqa: S311 - test data, no secret.

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resume_daemon.errors import FormatError, VanishedError
+from resume_daemon.trackers import wandb_log
 from resume_daemon.trackers.testing import encode_log
-from resume_daemon.trackers.wandb_log import BLOCK, HEADER, MAX_RECORD, LogPiece, read_log
+from resume_daemon.trackers.wandb_log import BLOCK, HEADER, LogPiece, read_log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,14 +191,18 @@ def test_a_shorter_file_is_reported_so_that_reading_starts_again(tmp_path: Path)
     assert piece == LogPiece((), 0, more=True, shrunk=True)
 
 
-def test_a_record_beyond_all_bounds_is_given_up(tmp_path: Path) -> None:
+def test_a_record_beyond_all_bounds_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = 20 * BLOCK
+    monkeypatch.setattr(wandb_log, "MAX_RECORD", longest)
     path = tmp_path / "run-x.wandb"
-    path.write_bytes(encode_log([b"a", bytes(MAX_RECORD + 1), b"b"]))
+    path.write_bytes(encode_log([b"a", bytes(longest + 1), b"b"]))
     payloads: list[bytes] = []
     offset = damaged = 0
     more = True
     while more:
-        piece = read_log(path, offset)
+        piece = read_log(path, offset, BLOCK)
         payloads += [payload for payload, _ in piece.records]
         offset, damaged, more = piece.offset, damaged + piece.damaged, piece.more
     assert payloads == [b"a", b"b"]
