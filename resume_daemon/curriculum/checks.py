@@ -125,13 +125,19 @@ def stage_back(before: StateVersion, after: StateVersion) -> Noted | None:
 
 
 def history_damaged(version: StateVersion) -> Noted | None:
-    """Return whether the history is out of order or holds a number that is none."""
+    """Return whether the history is out of order or holds a number that is none.
+
+    Steps that go back are told and not alerted on: they come from a resume that kept the later
+    entries, and ``ahead_at_resume`` alerts on that.
+    """
     history = version.history
     if history is None or (history.in_order and history.finite):
         return None
     wrong = [] if history.finite else ["holds NaN or infinity"]
     wrong += [] if history.in_order else ["has steps that go back"]
     message = f"{version.file}: the history {' and '.join(wrong)}."
+    if history.finite:
+        return Noted(HISTORY_DAMAGED.finding(message, file=version.file))
     return noted_state(HISTORY_DAMAGED, message, version.file)
 
 

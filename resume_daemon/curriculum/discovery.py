@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 MAX_FILES = 16
 """State files of one run; real runs have one or two."""
 
-MAX_SCANNED = 20_000
-"""Entries of one directory that are looked at."""
+MAX_SCANNED = 1_000_000
+"""Entries of one directory that are looked at; runs with 100,000 sample files are common."""
 
 MAX_DIRECTORIES = 256
 """Directories that one configured pattern may open."""
@@ -78,11 +79,11 @@ def discover(run: Path, schemas: Sequence[Schema], patterns: Sequence[str] = ())
     for pattern in patterns:
         check_pattern(pattern)
         names |= dict.fromkeys(sorted(_expand(run, pattern)))
+    known = _matcher(tuple(pattern for schema in schemas for pattern in schema.files))
     for folder in ("", SUB_DIRECTORY):
         names |= dict.fromkeys(
             str(PurePosixPath(folder, name))
-            for name in sorted(_scan(run / folder, required=not folder))
-            if any(schema.matches_name(name) for schema in schemas)
+            for name in sorted(_scan(run / folder, known, required=not folder))
         )
     files = tuple(name for name in names if not (run / name).is_dir())
     return Discovered(files[:MAX_FILES], max(0, len(files) - MAX_FILES))
@@ -94,20 +95,28 @@ def _expand(run: Path, pattern: str) -> list[str]:
         found = [
             str(PurePosixPath(folder, name))
             for folder in found[:MAX_DIRECTORIES]
-            for name in _scan(run / folder)
-            if fnmatchcase(name, part)
+            for name in _scan(run / folder, _matcher((part,)))
         ]
     return found
 
 
-def _scan(directory: Path, *, required: bool = False) -> Iterator[str]:
-    """Yield the names in a directory that may be state or lead to it; none if it is not there."""
+@cache
+def _matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Return one expression for all patterns: a run may hold a hundred thousand other names."""
+    return re.compile("|".join(translate(pattern) for pattern in patterns) or "(?!)")
+
+
+def _scan(directory: Path, wanted: re.Pattern[str], *, required: bool = False) -> Iterator[str]:
+    """Yield the wanted names in a directory that may be state or lead to it.
+
+    None if the directory is not there.
+    """
     if directory.is_symlink() and not required:
         return
     try:
         with os.scandir(directory) as entries:
             for entry in islice(entries, MAX_SCANNED):
-                if _NOT_STATE.fullmatch(entry.name):
+                if not wanted.match(entry.name) or _NOT_STATE.fullmatch(entry.name):
                     continue
                 if _CHECKPOINT.fullmatch(entry.name) and entry.is_dir():
                     continue

@@ -64,10 +64,12 @@ class CurriculumKeeper:
         self._recorder = recorder
         self._windows = {schema.name: schema.history_window for schema in schemas}
         self._save_every = {schema.name: schema.save_every for schema in schemas}
-        self._versions = self._remembered(schemas)
+        self._schemas = schemas
+        self._at_start: tuple[tuple[str, float], StateVersion | None] | None = None
+        self._versions = self._remembered()
         self._failing: dict[str, tuple[StateRead, float]] = {}
 
-    def _remembered(self, schemas: Sequence[Schema]) -> dict[str, list[StateVersion]]:
+    def _remembered(self) -> dict[str, list[StateVersion]]:
         """Return the newest kept versions of each file, as they were before a restart."""
         records: dict[str, list[Record]] = {}
         for record in self._store.records():
@@ -75,13 +77,8 @@ class CurriculumKeeper:
                 records.setdefault(record.file, []).append(record)
         found: dict[str, list[StateVersion]] = {}
         for file, kept in records.items():
-            for record in kept[-REMEMBERED:]:
-                try:
-                    version = self._store.version(record, schemas)
-                except ResumeDaemonError as error:
-                    log.warning("curriculum version is damaged", file=file, reason=str(error))
-                    continue
-                found.setdefault(file, []).append(replace(version, content=b""))
+            versions = [self._read_back(record) for record in kept[-REMEMBERED:]]
+            found[file] = [version for version in versions if version is not None]
         return found
 
     def on_states(self, message: StatesRead) -> None:
@@ -123,6 +120,8 @@ class CurriculumKeeper:
             return Judged()
         found: list[Condition] = []
         for file, versions in self._versions.items():
+            if not versions:
+                continue
             version = versions[-1]
             notes: list[Noted | None] = [
                 history_lost(
@@ -210,13 +209,34 @@ class CurriculumKeeper:
         if resume is None:
             return None
         step, started = resume
-        before = [v for v in self._versions[file] if v.mtime_ns / 1e9 <= started]
+        before = self._version_at(file, started)
+        if before is None:
+            return None
         after = [v for v in self._versions[file] if v.mtime_ns / 1e9 > started]
-        if not before:
+        if any(_was_put_back(version, before) for version in after):
             return None
-        if any(_was_put_back(version, before[-1]) for version in after):
+        return ahead_at_resume(before, step)
+
+    def _version_at(self, file: str, moment: float) -> StateVersion | None:
+        """Return the version that was on disk at a moment (seconds since the epoch)."""
+        if self._at_start is not None and self._at_start[0] == (file, moment):
+            return self._at_start[1]
+        kept = [
+            record
+            for record in self._store.records()
+            if record.file == file and not record.backup and record.came_at / 1e9 <= moment
+        ]
+        version = self._read_back(kept[-1]) if kept else None
+        self._at_start = ((file, moment), version)
+        return version
+
+    def _read_back(self, record: Record) -> StateVersion | None:
+        """Return a kept version without its content, which may have megabytes."""
+        try:
+            return replace(self._store.version(record, self._schemas), content=b"")
+        except ResumeDaemonError as error:
+            log.warning("curriculum version is damaged", file=record.file, reason=str(error))
             return None
-        return ahead_at_resume(before[-1], step)
 
 
 def _was_put_back(version: StateVersion, before: StateVersion) -> bool:

@@ -10,7 +10,7 @@ from resume_daemon.daemon.keeper import Judged
 from resume_daemon.drift import CODES, DroppedRows, conditions, stalled
 from resume_daemon.errors import LedgerError, ResumeDaemonError
 from resume_daemon.findings import Verdict
-from resume_daemon.seams import Seam, lookup, mode_of, newest_seam
+from resume_daemon.seams import Seam, bases_of, lookup, mode_of, newest_seam
 from resume_daemon.trackers.pairs import compact
 from resume_daemon.trackers.rows import SegmentRows, TrustedRows, pair_of_checkpoint
 from resume_daemon.trackers.wandb_local import SegmentState, find_pair
@@ -161,6 +161,8 @@ class TrackerKeeper:
     def _fields(self, pair: StepPair, checkpoint: str | None) -> dict[str, Any]:
         segments = self.view.segments if self.view is not None else ()
         segment = next((s for s in segments if s.segment == pair.segment), None)
+        # An offline segment counts from 0 again; W&B adds the base when it is synced.
+        base, predicted = bases_of(segments).get(pair.segment, (0, False))
         return {
             "tracker": pair.tracker,
             "run_id": pair.run_id,
@@ -168,6 +170,8 @@ class TrackerKeeper:
             "tracker_step": pair.tracker_step,
             "trainer_step": pair.trainer_step,
             "checkpoint": checkpoint,
+            "base": base,
+            "predicted": predicted,
             "offset": pair.offset,
             "state": segment.as_json() if segment is not None else None,
         }

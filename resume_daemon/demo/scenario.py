@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import yaml
-
+from resume_daemon.demo.home import make_home, write_configuration, zero_second_half
 from resume_daemon.demo.ledger_view import LedgerView
 from resume_daemon.demo.outcome import (
     HALF_WRITTEN,
@@ -26,23 +23,23 @@ from resume_daemon.demo.outcome import (
     differences,
     is_settled,
 )
-from resume_daemon.demo.processes import SECRET_VARIABLE, child_environment, started
+from resume_daemon.demo.processes import child_environment, started
 from resume_daemon.demo.receiver import Receiver
 from resume_daemon.demo.screen import Screen
 from resume_daemon.demo.summary import summary
-from resume_daemon.errors import ResumeDaemonError, UsageError
+from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.state_directory import SIDECAR, StateDirectory
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
 SECONDS_PER_STEP: Final = 0.15
 """How long the trainer takes for a step: slow enough to be watched."""
 
 _STEPS: Final = 40
 _LAST_STEP: Final = 32
-_PAGE: Final = 4096
 _LOOK_SECONDS: Final = 0.05
 _START_SECONDS: Final = 30.0
 _TRAINING_SECONDS: Final = 90.0
@@ -61,7 +58,7 @@ def play(directory: Path | None, *, seconds_per_step: float = SECONDS_PER_STEP) 
         UsageError: The directory is not empty, or cannot be made.
         ResumeDaemonError: The daemon or a trainer did not start or end as it should.
     """
-    home = _make_home(directory)
+    home = make_home(directory)
     # The others must not outlive the demo when a terminal closes or somebody ends it.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
@@ -87,8 +84,9 @@ class _Play:
     def play(self) -> int:
         self._run.mkdir()
         self._screen.say(f"the daemon starts beside an empty run ({self._run})")
+        configuration = write_configuration(self._home, self._run, self._receiver.url)
         with ExitStack() as stack:
-            daemon = self._start(stack, "daemon", "resume_daemon", "run", "-c", self._configure())
+            daemon = self._start(stack, "daemon", "resume_daemon", "run", "-c", str(configuration))
             self._wait_for_daemon(daemon)
             self._first_trainer()
             second_start = datetime.now(UTC)
@@ -152,30 +150,6 @@ class _Play:
         arrived, refused = len(self._receiver.arrived), self._receiver.refused
         return Alerts(self._view.delivered, arrived, refused)
 
-    def _configure(self) -> str:
-        """Write the daemon's configuration: as a user would, but with short times."""
-        sink = {
-            "type": "webhook",
-            "name": "demo",
-            "url": self._receiver.url,
-            "secret_env": SECRET_VARIABLE,
-        }
-        configuration = {
-            "run": str(self._run),
-            "name": "demo",
-            "watch": {
-                "settle_seconds": 1,
-                "abandon_seconds": 6,
-                "rescan_seconds": 5,
-                "poll_seconds": 1,
-            },
-            "trackers": {"wandb": {"poll_seconds": 1}},
-            "alerts": {"sinks": [sink]},
-        }
-        path = self._home / "resume_daemon.yaml"
-        path.write_text(yaml.safe_dump(configuration, sort_keys=False), encoding="utf-8")
-        return str(path)
-
     def _start_trainer(
         self, stack: ExitStack, number: int, *arguments: str
     ) -> subprocess.Popen[bytes]:
@@ -223,31 +197,5 @@ class _Play:
             time.sleep(_LOOK_SECONDS)
 
 
-def zero_second_half(path: Path) -> None:
-    """Make the second half of a file zeros from a page on, as lost writes leave it."""
-    size = path.stat().st_size
-    begin = size // 2 // _PAGE * _PAGE
-    with path.open("r+b") as file:
-        file.seek(begin)
-        file.write(bytes(size - begin))
-
-
 def _step(checkpoint: str) -> str:
     return checkpoint.rpartition("-")[2]
-
-
-def _make_home(directory: Path | None) -> Path:
-    if directory is None:
-        return Path(tempfile.mkdtemp(prefix="resume-daemon-demo-"))
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()):
-            raise UsageError(
-                "play the demo in",
-                directory,
-                "the directory is not empty",
-                hint="Name a new one, or none for a temporary one.",
-            )
-    except OSError as error:
-        raise UsageError("play the demo in", directory, error.strerror or str(error)) from error
-    return directory.resolve()

@@ -115,17 +115,18 @@ def _load_nested(outer: PickleMachine, data: bytes) -> None:
     """
     limits = replace(outer.limits, nested=outer.limits.nested - 1)
     begin = 0
-    for _ in range(_STORAGE_PICKLES if outer.limits.nested > 0 else 0):
-        inner = PickleMachine(data, begin, limits, rebuilders=PLAIN_CALLS, nested=_load_nested)
-        inner.opcodes_left = outer.opcodes_left
-        try:
-            run(inner)
-        except ValueError:
-            break
-        begin, outer.opcodes_left = inner.position, inner.opcodes_left
-        for (module, name), how in inner.references.items():
-            outer.refer(module, name, how)
-    else:
-        if outer.limits.nested > 0:
-            return
-    outer.refer(COMPUTED, "a pickle inside the pickle that cannot be read", How.CALL)
+    try:
+        if limits.nested < 0:
+            raise ValueError  # noqa: TRY301 - the same as one that cannot be read.
+        for _ in range(_STORAGE_PICKLES):
+            inner = PickleMachine(data, begin, limits, rebuilders=PLAIN_CALLS, nested=_load_nested)
+            inner.opcodes_left = outer.opcodes_left
+            try:
+                run(inner)
+            finally:
+                # Loading runs what comes before a fault.
+                begin, outer.opcodes_left = inner.position, inner.opcodes_left
+                for (module, name), how in inner.references.items():
+                    outer.refer(module, name, how)
+    except ValueError:
+        outer.refer(COMPUTED, "a pickle inside the pickle that cannot be read", How.CALL)

@@ -64,7 +64,11 @@ class SnapshotState:
 
 @dataclass(frozen=True, slots=True)
 class PairState:
-    """A recorded step pair; ``state`` is what the reader knew of the segment then."""
+    """A recorded step pair.
+
+    ``tracker_step`` is the segment's own; with ``base`` added it is the run's (offline segments
+    start at 0 again). ``state`` is what the reader knew of the segment then.
+    """
 
     tracker: str
     run_id: str
@@ -75,6 +79,7 @@ class PairState:
     at: datetime
     seq: int
     state: Mapping[str, Any] | None = None
+    base: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +256,7 @@ class RunState:
             at=record.at,
             seq=record.seq,
             state=get("state") if isinstance(get("state"), dict) else None,
+            base=_integer(get("base")) or 0,
         )
         self.pair_in_segment[tracker, run_id, segment] = pair
         if checkpoint is not None:

@@ -123,17 +123,18 @@ def scan_files(
             return next(ranges, None)
 
     def work() -> None:
-        reader = RangeReader(
-            options.read_bytes,
-            keep_page_cache=options.keep_page_cache,
-            rate_limit=rate_limit,
-            cancelled=lambda: stopped.is_set() or told(),
-        )
         try:
+            reader = RangeReader(
+                options.read_bytes,
+                keep_page_cache=options.keep_page_cache,
+                rate_limit=rate_limit,
+                cancelled=lambda: stopped.is_set() or told(),
+            )
             while (found := next_range()) is not None:
                 file, place = found
                 file.scan(place, reader)
         finally:
+            # Whatever happens: the caller below counts the workers that have ended.
             results.put(None)
 
     with ThreadPoolExecutor(options.workers, thread_name_prefix="scan") as pool:

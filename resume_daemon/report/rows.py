@@ -61,7 +61,7 @@ def rows(state: RunState) -> tuple[Row, ...]:
                 codes=checkpoint.codes,
                 stage=snapshot.stage if snapshot else None,
                 curriculum_step=snapshot.curriculum_step if snapshot else None,
-                tracker_step=pair.tracker_step if pair else None,
+                tracker_step=pair.tracker_step + pair.base if pair else None,
                 trainer_step=pair.trainer_step if pair else None,
                 drift=drifts.get(pair.segment, 0) if pair else None,
             )

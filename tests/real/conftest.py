@@ -189,8 +189,6 @@ def healthy(request: pytest.FixtureRequest) -> WatchedRun:
 
 
 @pytest.fixture(scope="session", params=KINDS)
-def resumed(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> WatchedRun:
+def resumed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> WatchedRun:
     """Return a run that was killed after step 13, and resumed from step 5 up to 20."""
     return _resumed(request.param, tmp_path_factory.mktemp(f"resumed-{request.param}"))

@@ -187,12 +187,19 @@ def test_only_a_deep_fall_of_the_stage_while_training_goes_on_is_a_warning(
     assert (noted.finding.severity if noted else None) == severity
 
 
-def test_a_history_out_of_order_or_not_finite_is_an_alert() -> None:
+def test_a_history_that_is_not_finite_is_an_alert() -> None:
     assert history_damaged(version(history(2, 60))) is None
-    assert is_alert(history_damaged(version(History(3, 2, 1, in_order=False, finite=True))))
     noted = history_damaged(version(History(3, 2, 6, in_order=True, finite=False)))
+    assert is_alert(noted)
     assert noted is not None
     assert "NaN" in noted.finding.message
+
+
+def test_a_history_whose_steps_go_back_is_told_and_left_to_the_alert_on_the_resume() -> None:
+    noted = history_damaged(version(History(3, 2, 1, in_order=False, finite=True)))
+    assert noted is not None
+    assert noted.condition is None
+    assert "go back" in noted.finding.message
 
 
 def test_a_torn_state_is_an_alert_once_no_write_can_explain_it() -> None:

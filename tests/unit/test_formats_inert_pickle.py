@@ -265,6 +265,12 @@ def test_reading_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             b"cmodule\nThing\n)\x81N}" + text("extend") + b"cmodule\nf\ns\x86b(K\x01e.",
             "extend set on module.Thing",
         ),
+        (
+            b"ctorch._utils\n_rebuild_parameter_with_state\n(NNN}"
+            + text("__setstate__")
+            + b"cmodule\nf\nstR.",
+            "__setstate__ set on torch._utils._rebuild_parameter_with_state",
+        ),
     ],
 )
 def test_what_is_computed_before_it_is_called_is_reported_as_such(data: bytes, word: str) -> None:
@@ -312,10 +318,24 @@ def test_a_pickle_inside_a_pickled_storage_is_read_too() -> None:
         ("torch.storage", "_load_from_bytes", "call"),
         ("os", "system", "call"),
     ]
+    broken = HOSTILE["REDUCE"].replace(b"R.", b"R\xff")
+    cut = load(outer + struct.pack("<I", len(broken)) + broken + b"\x85R.", PATH)
+    assert [module for module, _, _ in named(cut)] == ["torch.storage", "os", COMPUTED]
     unread = load(outer + struct.pack("<I", 2) + b"PK\x85R.", PATH)
     assert unread.references[1] == Reference(
         COMPUTED, "a pickle inside the pickle that cannot be read", How.CALL
     )
+
+
+def test_pickles_inside_pickles_inside_pickles_are_not_followed_for_ever() -> None:
+    data = b"N."
+    for _ in range(4):
+        inner = data + b"N." * 4
+        data = b"ctorch.storage\n_load_from_bytes\nB" + struct.pack("<I", len(inner)) + inner
+        data += b"\x85R."
+    found = [r.name for r in load(data, PATH).references if r.module == COMPUTED]
+    assert found == ["a pickle inside the pickle that cannot be read"]
+    assert COMPUTED not in {r.module for r in load(data, PATH, Limits(nested=4)).references}
 
 
 @pytest.mark.parametrize(
