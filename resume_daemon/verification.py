@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from resume_daemon.checks.agreement import step_counters
 from resume_daemon.checks.every import CHECKS
-from resume_daemon.errors import FormatError, UsageError
+from resume_daemon.errors import ChangedError, FormatError, UsageError
 from resume_daemon.evidence import Evidence
 from resume_daemon.findings import Finding, Verdict, verdict_of
 from resume_daemon.formats.json_document import read_json
@@ -144,6 +145,10 @@ def verify(
     )
     if options.depth is Depth.DEEP and not _unfinished(completeness):
         evidence = _scan(evidence, options.reading, cancelled, progress)
+    if list_directory(path, boundary=boundary).fingerprint() != listing.fingerprint():
+        raise ChangedError(
+            "verify", path, "it changed while it was read", hint="Verify it again when it is quiet."
+        )
     findings = tuple(finding for check in CHECKS for finding in check(evidence))
     scanned = evidence.scans if len(evidence.scans) == len(_regular(listing)) else {}
     return Verification(
@@ -246,7 +251,6 @@ def _scan(
 ) -> Evidence:
     """Read every byte of every file once; digests and statistics go into the evidence."""
     tasks = []
-    names: dict[int, str] = {}
     for name in _regular(evidence.listing):
         spans: tuple[TensorSpan, ...] = ()
         records: tuple[RecordSpan, ...] = ()
@@ -263,15 +267,14 @@ def _scan(
                     for r in torch_file.archive.records
                     if not r.compressed
                 )
-        task = ScanTask(evidence.listing.path(name), spans, records)
-        tasks.append(task)
-        names[id(task)] = name
+        tasks.append(ScanTask(evidence.listing.path(name), spans, records, key=name))
     scans: dict[str, FileScan] = {}
-    for task, result in scan_files(tasks, options=reading, cancelled=cancelled):
-        if isinstance(result, Exception):
-            raise result
-        scans[names[id(task)]] = result
-        progress(result.bytes_read)
+    with closing(scan_files(tasks, options=reading, cancelled=cancelled)) as results:
+        for task, result in results:
+            if isinstance(result, Exception):
+                raise result
+            scans[task.key] = result
+            progress(result.bytes_read)
     return Evidence(
         **{each: getattr(evidence, each) for each in Evidence.__slots__ if each != "scans"},
         scans=scans,

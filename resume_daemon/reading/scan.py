@@ -28,7 +28,7 @@ from resume_daemon.reading.results import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from pathlib import Path
 
     from resume_daemon.formats.tensors import TensorSpan
@@ -103,7 +103,7 @@ def scan_files(
     tasks: Iterable[ScanTask],
     options: ReadOptions = ReadOptions(),
     cancelled: Callable[[], bool] | threading.Event = lambda: False,
-) -> Iterator[tuple[ScanTask, FileScan | ResumeDaemonError]]:
+) -> Generator[tuple[ScanTask, FileScan | ResumeDaemonError]]:
     """Read many files once, and yield each task with its result as soon as it is there.
 
     Every task is yielded once, in no fixed order. One that fails (see ``scan_file``) does not stop
