@@ -40,10 +40,13 @@ def codes() -> dict[str, Code]:
         RuntimeError: Two codes share an id or a name; the test of the catalog would have told.
     """
     found: dict[str, Code] = {}
+    names: dict[str, Code] = {}
     for reporter in REPORTERS:
         for value in vars(import_module(reporter)).values():
-            if isinstance(value, Code) and found.setdefault(value.id, value) is not value:
-                raise RuntimeError(f"{value.id} is declared twice")
+            if isinstance(value, Code) and not (
+                found.setdefault(value.id, value) is names.setdefault(value.name, value) is value
+            ):
+                raise RuntimeError(f"{value.id} {value.name} is declared twice")
     return dict(sorted(found.items()))
 
 

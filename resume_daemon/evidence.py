@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from resume_daemon.layouts.base import Role
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from resume_daemon.formats.safetensors import SafetensorsHeader
     from resume_daemon.formats.tensors import TensorSpan
     from resume_daemon.formats.torch_file import TorchFile
-    from resume_daemon.layouts.base import Completeness, Part, Role
+    from resume_daemon.layouts.base import Completeness, Part
     from resume_daemon.listing import Listing
     from resume_daemon.manifest import Manifest
     from resume_daemon.reading.results import FileScan
@@ -76,14 +78,8 @@ class Evidence:
 
     def argument(self, name: str) -> Any | None:
         """Return a training argument from ``training_args.bin``; None where it is not known."""
-        for torch_file in (self.torch_files.get(f) for f in self.files_of_arguments()):
+        for torch_file in (self.torch_files.get(file) for file in self.files(Role.ARGUMENTS)):
             state = getattr(getattr(torch_file, "value", None), "state", None)
             if isinstance(state, dict):
                 return state.get(name)
         return None
-
-    def files_of_arguments(self) -> tuple[str, ...]:
-        """Return the names of the files that hold training arguments."""
-        from resume_daemon.layouts.base import Role  # noqa: PLC0415 - avoids a cycle at import
-
-        return self.files(Role.ARGUMENTS)

@@ -125,10 +125,14 @@ def flush_directory(path: Path) -> None:
 
 
 def canonical_json(value: Any) -> bytes:
-    """Return the one encoding of a value that is written and digested (UTF-8, sorted, one line)."""
+    """Return the one encoding of a value that is written and digested (UTF-8, sorted, one line).
+
+    What UTF-8 cannot say, such as a file name of other bytes, is escaped as JSON escapes it, so
+    that it is read back as it was.
+    """
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    ).encode(errors="backslashreplace")
 
 
 def is_inside(path: Path, root: Path) -> bool:

@@ -6,12 +6,13 @@ import os
 import stat
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.errors import ResumeDaemonError, VanishedError
 from resume_daemon.files import is_inside, read_error
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ class Listing:
         hasher = blake3()
         for name in sorted(self.entries):
             e = self.entries[name]
-            hasher.update(f"{name}\0{e.kind}\0{e.size}\0{e.mtime_ns}\0{e.inode}\n".encode())
+            # A name is bytes to the file system, and need not be UTF-8.
+            hasher.update(os.fsencode(name))
+            hasher.update(f"\0{e.kind}\0{e.size}\0{e.mtime_ns}\0{e.inode}\n".encode())
         return hasher.hexdigest()
 
 
@@ -93,21 +96,29 @@ def list_directory(root: Path, *, boundary: Path) -> Listing:
 
     Raises:
         VanishedError: ``root`` is not there.
-        ResumeDaemonError: ``root`` cannot be listed, or holds more than ``MAX_ENTRIES`` entries.
+        ResumeDaemonError: ``root`` or a directory in it cannot be listed, or it holds more than
+            ``MAX_ENTRIES`` entries.
     """
     entries: dict[str, Entry] = {}
     changed = 0
+    left = MAX_ENTRIES
     pending: list[tuple[Path, str, int]] = [(root, "", 0)]
     while pending:
         directory, prefix, depth = pending.pop()
         try:
             own = directory.stat()
             with os.scandir(directory) as iterator:
-                found = list(iterator)
+                found = list(islice(iterator, left + 1))
         except OSError as error:
-            if depth:
+            problem = read_error(error, directory)
+            if depth and isinstance(problem, VanishedError):
                 continue
-            raise read_error(error, directory) from error
+            raise problem from error
+        left -= len(found)
+        if left < 0:
+            raise ResumeDaemonError(
+                "list", root, f"it holds more than {MAX_ENTRIES} files", hint="Is it a run?"
+            )
         changed = max(changed, own.st_mtime_ns, own.st_ctime_ns)
         for item in found:
             name = prefix + item.name
@@ -122,10 +133,6 @@ def list_directory(root: Path, *, boundary: Path) -> Listing:
             entries[name] = Entry(
                 name, kind, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
             )
-            if len(entries) > MAX_ENTRIES:
-                raise ResumeDaemonError(
-                    "list", root, f"it holds more than {MAX_ENTRIES} files", hint="Is it a run?"
-                )
     return Listing(root, entries, changed)
 
 

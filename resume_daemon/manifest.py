@@ -100,8 +100,12 @@ def digest_of(content: bytes) -> str:
 
 
 def resource_name(file: str, begin: int, end: int, size: int) -> str:
-    """Return the name of a range; a range that is the whole file is the file."""
-    return file if (begin, end) == (0, size) else f"{file}:{begin}:{end}"
+    """Return the name of a range; a range that is the whole file is the file.
+
+    Unless the file's own name ends as that of a range: then its range is always told.
+    """
+    whole = (begin, end) == (0, size) and file_of(file) == file
+    return file if whole else f"{file}:{begin}:{end}"
 
 
 def file_of(resource: str) -> str:
@@ -112,6 +116,17 @@ def file_of(resource: str) -> str:
         if head and begin.isdigit():
             return head
     return resource
+
+
+def _check_types(manifest: Manifest) -> None:
+    """Raise ``TypeError`` where a value that others rely on is of another type than it should be."""
+    texts = [manifest.checkpoint, manifest.layout, manifest.fingerprint, *manifest.tensors]
+    texts += [each.name for each in (*manifest.files, *manifest.resources)]
+    texts += [record.name for records in manifest.tensors.values() for record in records]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a name is no text")
+    if manifest.step is not None and type(manifest.step) is not int:
+        raise TypeError(f"step is {manifest.step!r}")
 
 
 def write_manifest(path: Path, manifest: Manifest) -> str:
@@ -144,9 +159,10 @@ def read_manifest(path: Path) -> tuple[Manifest, str]:
                 file: tuple(TensorRecord(**{**t, "shape": tuple(t["shape"])}) for t in tensors)
                 for file, tensors in document["tensors"].items()
             },
-            steps=document["steps"],
+            steps={name: int(step) for name, step in document["steps"].items()},
         )
-    except (KeyError, TypeError, AttributeError) as error:
+        _check_types(manifest)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(
             "read the manifest", path, f"it is damaged ({error!r})", hint="Verify again."
         ) from error

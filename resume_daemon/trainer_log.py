@@ -8,13 +8,17 @@ from statistics import median
 from typing import Any
 
 
+_LARGEST = 2**53
+"""Above it no step is one: differences of such numbers do not fit a float."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainerLog:
     """The extent of ``log_history``.
 
     Attributes:
-        first_step: Step of the first entry.
-        last_step: Step of the last entry.
+        first_step: Lowest step of any entry.
+        last_step: Highest step of any entry.
         cadence: Steps between two entries, the median.
     """
 
@@ -31,7 +35,9 @@ def trainer_log_of(state: Any) -> TrainerLog | None:
     steps = [
         step
         for entry in log
-        if isinstance(entry, dict) and type(step := entry.get("step")) is int and step > 0
+        if isinstance(entry, dict)
+        and type(step := entry.get("step")) is int
+        and 0 < step < _LARGEST
     ]
     if not steps:
         return None

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from resume_daemon.checks.weights import shapes_in
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.layouts.base import Role
 
@@ -94,36 +95,50 @@ STATE_MALFORMED = Code(
 OPTIMIZER_RESTARTED = Code(
     "RD409",
     "optimizer-restarted",
-    Severity.INFO,
-    "The optimizer has counted fewer steps than the trainer, steadily",
-    "The gap is the same as in the checkpoint before: the optimizer was started afresh at some "
-    "earlier resume, or a mixed-precision scaler skipped steps.",
-    "Nothing to do now; the earlier resume lost the optimizer state.",
+    Severity.WARNING,
+    "Optimizer and schedule have counted fewer steps than the trainer",
+    "The trainer loads optimizer and schedule together or not at all, so both lag by the same "
+    "number of steps where an earlier resume started them afresh; a mixed-precision scaler that "
+    "skips steps makes them lag, too. Files of another save can look the same. Where the "
+    "checkpoint before shows the same gap, or a scaler explains it, it is only told.",
+    "If an earlier resume lost the optimizer state, nothing is to be done now. Otherwise resume "
+    "from an earlier checkpoint.",
+    "transformers 5.23 trainer.py: _load_optimizer_and_scheduler; measured: after such a resume "
+    "both count from zero",
 )
 
 _MOMENTS = frozenset({"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer"})
+_LARGEST = 2**53
+"""Whole numbers above it are no counters, and may be too long to be printed."""
+
+MOST_SKIPPED = 20
+"""Steps that a gradient scaler skips in a row at most: it starts at 2^16 and halves (torch
+``amp/grad_scaler.py``)."""
 
 
 def trainer_step(evidence: Evidence) -> int | None:
     """Return global_step of the trainer state, or None where it is not a whole number."""
     state = evidence.document(Role.TRAINER_STATE)
-    value = state.get("global_step") if isinstance(state, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return _counter(state.get("global_step")) if isinstance(state, dict) else None
 
 
 def scheduler_step(evidence: Evidence) -> int | None:
     """Return ``last_epoch`` of scheduler.pt, or None where there is none."""
     for name in evidence.files(Role.SCHEDULER):
         value = getattr(evidence.torch_files.get(name), "value", None)
-        last = value.get("last_epoch") if isinstance(value, dict) else None
-        if isinstance(last, int) and not isinstance(last, bool):
-            return last
+        # ReduceLROnPlateau and GreedyLR step at evaluations, not at optimizer steps.
+        if isinstance(value, dict) and "num_bad_epochs" not in value:
+            return _counter(value.get("last_epoch"))
     return None
+
+
+def _counter(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < _LARGEST else None
 
 
 def optimizer_step(evidence: Evidence) -> int | None:
     """Return the highest step counter of the optimizer, or None where it keeps none."""
-    finite = [step for step in evidence.optimizer_steps if math.isfinite(step)]
+    finite = [step for step in evidence.optimizer_steps if 0 <= step < _LARGEST]
     return int(max(finite)) if finite else None
 
 
@@ -145,18 +160,16 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     step = trainer_step(evidence)
     step = evidence.step if step is None else step
     if step is not None:
-        yield from _check_scheduler(step, evidence)
-        yield from _check_optimizer(step, evidence)
+        yield from _check_counters(step, evidence)
     yield from _check_shapes(evidence)
 
 
 def _check_state(state: Mapping[str, Any], evidence: Evidence) -> Iterator[Finding]:
     file = evidence.files(Role.TRAINER_STATE)[0]
     step = trainer_step(evidence)
-    if step is None or step < 0:
-        yield STATE_MALFORMED.finding(
-            f"global_step is {state.get('global_step')!r}, not a whole number", file=file
-        )
+    if step is None:
+        shown = repr(state.get("global_step"))[:50]
+        yield STATE_MALFORMED.finding(f"global_step is {shown}, not a whole number", file=file)
         return
     if evidence.step is not None and step != evidence.step:
         yield STEP_NAME.finding(
@@ -170,24 +183,26 @@ def _check_state(state: Mapping[str, Any], evidence: Evidence) -> Iterator[Findi
 
 
 def _check_log(log: list[Any], step: int, file: str) -> Iterator[Finding]:
-    last = -1
+    last = highest = 0
+    losses: list[tuple[int, float]] = []
+    ordered = True
     for number, entry in enumerate(log):
-        at = entry.get("step") if isinstance(entry, dict) else None
-        if not isinstance(at, int) or isinstance(at, bool):
+        at = _counter(entry.get("step")) if isinstance(entry, dict) else None
+        if at is None:
             yield LOG_ORDER.finding(f"entry {number} of log_history has no step", file=file)
             return
-        if at < last:
+        if at < last and ordered:
+            ordered = False
             yield LOG_ORDER.finding(
                 f"entry {number} of log_history is of step {at}, after step {last}", file=file
             )
-            break
-        last = at
-    highest = max((e["step"] for e in log if isinstance(e.get("step"), int)), default=0)
+        last, highest = at, max(highest, at)
+        if isinstance(loss := entry.get("loss"), float):
+            losses.append((at, loss))
     if highest > step:
         yield LOG_AHEAD.finding(
             f"log_history reaches step {highest}, global_step is {step}", file=file
         )
-    losses = [(e["step"], e["loss"]) for e in log if isinstance(e.get("loss"), float)]
     broken = [at for at, loss in losses if not math.isfinite(loss)]
     if broken:
         current = broken[-1] == losses[-1][0]
@@ -199,59 +214,62 @@ def _check_log(log: list[Any], step: int, file: str) -> Iterator[Finding]:
         )
 
 
-def _skips_steps(evidence: Evidence) -> bool:
-    """Return whether optimizer steps may be skipped: fp16 scaling drops those that overflow."""
-    return evidence.has(Role.SCALER) or evidence.argument("fp16") is True
+def _check_counters(step: int, evidence: Evidence) -> Iterator[Finding]:
+    """Hold the counters of schedule and optimizer against the trainer's.
 
-
-def _check_scheduler(step: int, evidence: Evidence) -> Iterator[Finding]:
-    last = scheduler_step(evidence)
-    if last is None or last == step:
-        return
-    file = evidence.files(Role.SCHEDULER)[0]
-    value = evidence.torch_files[file].value
-    # ReduceLROnPlateau steps at evaluations, not at optimizer steps.
-    if "num_bad_epochs" in value or (last < step and _skips_steps(evidence)):
-        return
-    if _same_gap("scheduler", step - last, evidence):
-        return
-    yield SCHEDULER_STEP.finding(f"last_epoch is {last}, the trainer is at step {step}", file=file)
-
-
-def _check_optimizer(step: int, evidence: Evidence) -> Iterator[Finding]:
-    highest = optimizer_step(evidence)
-    if highest is None or highest == step:
-        return
-    file = evidence.files(Role.OPTIMIZER)[0]
-    if highest < step and (
-        _skips_steps(evidence) or _same_gap("optimizer", step - highest, evidence)
-    ):
+    Where both lag by as much, an earlier resume may have started them afresh; a file of another
+    save shows in one of them alone. Where only one of them counts, it cannot be told which it is.
+    """
+    scheduler, optimizer = scheduler_step(evidence), optimizer_step(evidence)
+    if scheduler == optimizer is not None and optimizer < step:
+        steady = _is_explained("optimizer", optimizer, step, evidence)
         yield OPTIMIZER_RESTARTED.finding(
-            f"the optimizer has counted {highest} steps, the trainer {step}", file=file
+            f"optimizer and schedule have counted {optimizer} steps, the trainer {step}",
+            file=evidence.files(Role.OPTIMIZER)[0],
+            severity=Severity.INFO if steady else None,
         )
         return
-    yield OPTIMIZER_STEP.finding(
-        f"the optimizer has counted {highest} steps, the trainer is at step {step}", file=file
-    )
+    alone = scheduler is None or optimizer is None
+    if scheduler not in {None, step} and not _is_explained("scheduler", scheduler, step, evidence):
+        yield SCHEDULER_STEP.finding(
+            f"last_epoch is {scheduler}, the trainer is at step {step}",
+            file=evidence.files(Role.SCHEDULER)[0],
+            severity=Severity.WARNING if alone and scheduler < step else None,
+        )
+    if optimizer not in {None, step} and not _is_explained("optimizer", optimizer, step, evidence):
+        yield OPTIMIZER_STEP.finding(
+            f"the optimizer has counted {optimizer} steps, the trainer is at step {step}",
+            file=evidence.files(Role.OPTIMIZER)[0],
+            severity=Severity.WARNING if alone and optimizer < step else None,
+        )
 
 
-def _same_gap(counter: str, gap: int, evidence: Evidence) -> bool:
-    """Return whether the checkpoint before shows the same gap: then it is history, not a mix-up."""
+def _is_explained(counter: str, value: int, step: int, evidence: Evidence) -> bool:
+    """Return whether a counter differs from the trainer's for a reason that is no mix-up.
+
+    Either the checkpoint before shows the same gap, or the training is one in fp16, whose scaler
+    drops the steps that overflow: but never a long row of them.
+    """
     before = evidence.previous.steps if evidence.previous is not None else {}
-    return counter in before and before.get("trainer", 0) - before[counter] == gap
+    then = before.get(counter)
+    if then is not None and before.get("trainer", 0) - then == step - value:
+        return True
+    if value > step or not (evidence.has(Role.SCALER) or evidence.argument("fp16") is True):
+        return False
+    return then is None or value > then or step - before.get("trainer", 0) <= MOST_SKIPPED
 
 
 def _check_shapes(evidence: Evidence) -> Iterator[Finding]:
     moments = _moment_shapes(evidence)
-    weights = Counter(
-        shape for name in evidence.files(Role.WEIGHTS) for shape in _shapes_in(name, evidence)
-    )
-    if not moments or not weights:
+    files = evidence.files(Role.WEIGHTS)
+    if (
+        not moments
+        or evidence.completeness.missing
+        or not all(shapes_in(n, evidence) for n in files)
+    ):
         return
-    adapter = evidence.document(Role.ADAPTER_CONFIGURATION)
-    if isinstance(adapter, dict) and adapter.get("peft_type") not in {"LORA", "ADALORA", "LOHA"}:
-        return  # Prompt-like adapters train parameters that they do not save under their shape.
-    strange = {shape: n for shape, n in moments.items() if n > weights[shape]}
+    weights = Counter(shape for name in files for shape in shapes_in(name, evidence))
+    strange = moments - weights
     if not strange:
         return
     # Low-rank optimizers keep moments smaller than the weight on purpose (GaLore, APOLLO).
@@ -259,11 +277,25 @@ def _check_shapes(evidence: Evidence) -> Iterator[Finding]:
     named = str(getattr(optimizer, "arguments", optimizer) or "")
     if any(word in named.lower() for word in ("galore", "apollo", "muon", "adafactor", "lomo")):
         return
-    shape, count = next(iter(strange.items()))
+    adapter = evidence.document(Role.ADAPTER_CONFIGURATION)
+    if isinstance(adapter, dict):
+        # Others train parameters that they save in another form (AdaLoRA: pruned, prompts: encoded).
+        if adapter.get("peft_type") != "LORA":
+            return
+    elif _elements(strange) <= _elements(weights - moments):
+        # transformers 5 fuses and transposes parameters, such as all experts of a layer, and saves
+        # them as they were before (core_model_loading.py: revert_weight_conversion).
+        return
+    shape = next(iter(strange))
     file = evidence.files(Role.OPTIMIZER)[0]
     yield OPTIMIZER_SHAPES.finding(
-        f"{count} moments of shape {list(shape)}, but {weights[shape]} such weights", file=file
+        f"{moments[shape]} moments of shape {list(shape)}, but {weights[shape]} such weights",
+        file=file,
     )
+
+
+def _elements(shapes: Counter[tuple[int, ...]]) -> int:
+    return sum(math.prod(shape) * count for shape, count in shapes.items())
 
 
 def _moment_shapes(evidence: Evidence) -> Counter[tuple[int, ...]]:
@@ -278,11 +310,3 @@ def _moment_shapes(evidence: Evidence) -> Counter[tuple[int, ...]]:
                 by_parameter.setdefault(parameter, reference.shape)
         found.update(by_parameter.values())
     return found
-
-
-def _shapes_in(name: str, evidence: Evidence) -> list[tuple[int, ...]]:
-    if name in evidence.headers:
-        return [span.shape for span in evidence.headers[name].tensors]
-    if name in evidence.torch_files:
-        return [reference.shape for reference in evidence.torch_files[name].tensors.values()]
-    return []

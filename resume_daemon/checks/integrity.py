@@ -41,7 +41,9 @@ REWRITTEN = Code(
     "Nothing to do.",
 )
 
-_STATE = {Role.WEIGHTS, Role.OPTIMIZER, Role.SCHEDULER, Role.SCALER, Role.RNG, Role.TRAINER_STATE}
+_EVERY_SAVE = {Role.WEIGHTS, Role.OPTIMIZER, Role.SCHEDULER, Role.SCALER, Role.TRAINER_STATE}
+_STATE = {*_EVERY_SAVE, Role.RNG}
+"""A save with fewer ranks than the one before leaves the random states of the others behind."""
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -59,12 +61,10 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     changed = {name: where for name in known if (where := _difference(name, evidence)) is not None}
     for name in sorted(set(changed) - touched):
         yield SILENT_CHANGE.finding(f"{name}: {changed[name]} changed in silence", file=name)
-    state = {
-        name for name in known if name in evidence.parts and evidence.parts[name].role in _STATE
-    }
-    rewritten = sorted(set(changed) & touched & state)
-    if rewritten and state <= touched:
-        yield REWRITTEN.finding(f"all {len(state)} parts are newer than the last verification")
+    roles = {name: evidence.parts[name].role for name in known if name in evidence.parts}
+    rewritten = sorted(n for n in set(changed) & touched if roles[n] in _STATE)
+    if rewritten and all(name in touched for name, role in roles.items() if role in _EVERY_SAVE):
+        yield REWRITTEN.finding("every part is newer than the last verification")
         return
     for name in rewritten:
         yield CHANGED_LATER.finding(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.layouts.base import Format, Role
-from resume_daemon.layouts.huggingface import is_deepspeed
+from resume_daemon.layouts.huggingface import TRAINER_STATE, is_deepspeed, unpaired_adapters
 from resume_daemon.listing import EntryKind
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ RNG_RANKS = Code(
     Severity.WARNING,
     "Some ranks' random states are missing",
     "Each rank writes its own rng_state_<rank>.pth, without a barrier. The ranks without one would "
-    "resume with a fresh random state.",
+    "resume with a fresh random state. Where every node saves to a disk of its own, the ranks of "
+    "other nodes are missing here and present there.",
     "Resume from a checkpoint that has them all.",
     "transformers 5.23 trainer.py: _save_rng_state",
 )
@@ -136,7 +138,8 @@ SPECIAL_FILE = Code(
     "special-file",
     Severity.ERROR,
     "Something is not a regular file",
-    "A FIFO, socket, device or dangling link stands where a file is expected. It was not opened.",
+    "A FIFO, socket, device, or a link that is broken or leads to a directory, stands where a file "
+    "is expected. It was not opened.",
     "Find out who made it; resume from an earlier checkpoint.",
 )
 NOT_LOOKED_INTO = Code(
@@ -158,7 +161,8 @@ SAVED_WITHOUT_OPTIMIZER = Code(
     "transformers training_args.py: save_only_model",
 )
 
-_LATER = {"optimizer", "scheduler", "random state"}
+_SHOWN = 8
+_MOST_PROCESSES = 1_000_000
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -175,7 +179,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         elif entry.kind is EntryKind.SPECIAL:
             severity = Severity.INFO if evidence.parts[entry.name].role is Role.OTHER else None
             yield SPECIAL_FILE.finding(
-                f"{entry.name} is a FIFO, socket, device or broken link",
+                f"{entry.name} is a FIFO, socket, device, or a link to no file",
                 file=entry.name,
                 severity=severity,
             )
@@ -193,21 +197,24 @@ def _required(evidence: Evidence) -> Iterator[Finding]:
     state = evidence.completeness
     if state.marker is not None:
         yield MARKED_INCOMPLETE.finding(f"{state.marker} is still there", file=state.marker)
-    for missing in state.missing:
-        if missing == "trainer_state.json":
-            yield TRAINER_STATE_MISSING.finding("trainer_state.json is missing", file=missing)
-        else:
-            yield WEIGHTS_MISSING.finding(f"missing: {missing}", file=missing.split(" ")[0])
+    weights = [missing for missing in state.missing if missing != TRAINER_STATE]
+    if len(weights) < len(state.missing):
+        yield TRAINER_STATE_MISSING.finding(f"{TRAINER_STATE} is missing", file=TRAINER_STATE)
+    for missing in weights[:_SHOWN]:
+        name = missing.partition(" ")[0]
+        yield WEIGHTS_MISSING.finding(f"missing: {missing}", file=name if "." in name else None)
+    if len(weights) > _SHOWN:
+        yield WEIGHTS_MISSING.finding(f"missing: {len(weights) - _SHOWN} more files")
 
 
 def _optional(evidence: Evidence) -> Iterator[Finding]:
-    adapter = evidence.has(Role.ADAPTER_CONFIGURATION) or any(
-        name.rpartition("/")[2].startswith("adapter_model.") for name in evidence.listing
-    )
-    if adapter:
-        if not evidence.has(Role.ADAPTER_CONFIGURATION):
-            yield ADAPTER_CONFIGURATION_MISSING.finding("adapter_config.json is missing")
-    elif not evidence.has(Role.CONFIGURATION) and not _sharded_by_engine(evidence):
+    _, unexplained = unpaired_adapters(evidence.listing)
+    for name in unexplained:
+        yield ADAPTER_CONFIGURATION_MISSING.finding(
+            f"adapter_config.json is missing beside {name}", file=name
+        )
+    adapter = bool(unexplained) or evidence.has(Role.ADAPTER_CONFIGURATION)
+    if not adapter and not (evidence.has(Role.CONFIGURATION) or _sharded_by_engine(evidence)):
         yield CONFIGURATION_MISSING.finding("config.json is missing", file="config.json")
     later = (
         (Role.OPTIMIZER, OPTIMIZER_MISSING, "optimizer.pt", is_deepspeed(evidence.listing)),
@@ -215,15 +222,15 @@ def _optional(evidence: Evidence) -> Iterator[Finding]:
         (Role.RNG, RNG_MISSING, "rng_state.pth", False),
     )
     absent = [each for each in later if not evidence.has(each[0]) and not each[3]]
-    if len(absent) == len(_LATER) and evidence.argument("save_only_model") is True:
+    if len(absent) == len(later) and evidence.argument("save_only_model") is True:
         yield SAVED_WITHOUT_OPTIMIZER.finding("save_only_model is set: only the model was saved")
     else:
         for _, code, name, _ in absent:
             yield code.finding(f"{name} is missing", file=name)
     if not evidence.has(Role.ARGUMENTS) and not _sharded_by_engine(evidence):
         yield ARGUMENTS_MISSING.finding("training_args.bin is missing", file="training_args.bin")
-    if (reason := _tokenizer_expected(evidence)) is not None:
-        yield TOKENIZER_MISSING.finding(f"no tokenizer file is there, but {reason}")
+    if (reason := _tokenizer_lost(evidence)) is not None:
+        yield TOKENIZER_MISSING.finding(reason)
 
 
 def _sharded_by_engine(evidence: Evidence) -> bool:
@@ -243,32 +250,51 @@ _TOKENIZER_REMNANTS = (
 )
 
 
-def _tokenizer_expected(evidence: Evidence) -> str | None:
-    """Return why a tokenizer is expected, or None where it is there or a run may well have none."""
+def _tokenizer_lost(evidence: Evidence) -> str | None:
+    """Return what shows that a tokenizer is lost, or None: a run may well have none."""
     vocabulary = [n for n in evidence.files(Role.TOKENIZER) if n != "tokenizer_config.json"]
+    before = evidence.previous
+    if before is not None and "tokenizer.json" not in vocabulary:
+        # Other files come and go with versions (5.x writes no merges.txt); this one stays.
+        if any(file.name == "tokenizer.json" for file in before.files):
+            return f"tokenizer.json is missing, and {before.checkpoint} has one"
     if vocabulary:
         return None
     for name in _TOKENIZER_REMNANTS:
         if name in evidence.listing:
-            return f"{name} is"
-    if evidence.previous is not None and any(
-        f.name in {"tokenizer.json", "tokenizer.model"} for f in evidence.previous.files
-    ):
-        return f"{evidence.previous.checkpoint} has one"
+            return f"no tokenizer file is there, but {name} is"
+    if before is not None and any(file.name == "tokenizer.model" for file in before.files):
+        return f"no tokenizer file is there, but {before.checkpoint} has one"
     return None
 
 
 def _ranks(evidence: Evidence) -> Iterator[Finding]:
-    ranks = {evidence.parts[name].rank for name in evidence.files(Role.RNG)} - {None}
-    if not ranks:
-        return
-    numbers = {rank for rank in ranks if rank is not None}
-    before = evidence.previous
-    expected = max(numbers) + 1
-    if before is not None:
-        expected = max(expected, sum(f.name.startswith("rng_state_") for f in before.files))
-    if absent := sorted(set(range(expected)) - numbers):
-        listed = ", ".join(f"rng_state_{rank}.pth" for rank in absent[:8])
-        yield RNG_RANKS.finding(
-            f"{len(absent)} of {expected} ranks' random states are missing: {listed}"
+    files = evidence.files(Role.RNG)
+    present = {rank for name in files if (rank := evidence.parts[name].rank) is not None}
+    expected = _processes(evidence)
+    if expected is None:
+        before = evidence.previous.files if evidence.previous is not None and present else ()
+        expected = max(
+            max(present, default=-1) + 1, sum(f.name.startswith("rng_state_") for f in before)
         )
+    elif expected == 1 or not files:
+        return
+    count = expected - sum(rank < expected for rank in present)
+    if count:
+        absent = (rank for rank in range(expected) if rank not in present)
+        listed = ", ".join(f"rng_state_{rank}.pth" for rank in islice(absent, _SHOWN))
+        yield RNG_RANKS.finding(
+            f"{count} of {expected} ranks' random states are missing: {listed}"
+            + (", ..." if count > _SHOWN else "")
+        )
+
+
+def _processes(evidence: Evidence) -> int | None:
+    """Return how many processes trained; None where the arguments do not tell.
+
+    They hold accelerate's ``PartialState`` (accelerate ``state.py``; measured with 1.15), so that a
+    run that is resumed on fewer devices is not taken for one that lost ranks.
+    """
+    state = getattr(evidence.argument("distributed_state"), "state", None)
+    number = state.get("num_processes") if isinstance(state, dict) else None
+    return number if type(number) is int and 0 < number < _MOST_PROCESSES else None

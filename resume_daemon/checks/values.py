@@ -125,12 +125,24 @@ def _not_finite(name: str, scan: FileScan, code: Code) -> Iterator[Finding]:
 def _impossible(name: str, scan: FileScan) -> Iterator[Finding]:
     for tensor in scan.tensors:
         largest = tensor.largest
-        if largest is None or largest <= IMPOSSIBLE_MAGNITUDE or largest == _FILL.get(tensor.dtype):
+        if largest is None or largest <= IMPOSSIBLE_MAGNITUDE or _is_filled(tensor):
             continue
         yield IMPOSSIBLE_VALUE.finding(
             f"{name}: {tensor.name} has a value of magnitude {largest:.3g}", file=name
         )
         return
+
+
+def _is_filled(tensor: TensorStatistics) -> bool:
+    """Return whether the largest value of a type fills a tensor on purpose, as in a stored mask.
+
+    A flipped exponent bit makes the same value of the one just below 1, which norms are full of (in
+    bfloat16 that is 0.996); but in one place, where a mask has it in most.
+    """
+    fill = _FILL.get(tensor.dtype)
+    if fill is None or tensor.largest != fill:
+        return False
+    return tensor.rms is None or tensor.rms > fill / 2
 
 
 def _zeros(evidence: Evidence) -> Iterator[Finding]:

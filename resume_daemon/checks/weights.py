@@ -66,9 +66,11 @@ NO_TENSORS = Code(
     "RD207",
     "weights-empty",
     Severity.ERROR,
-    "The weight files hold no tensor",
-    "The file is well formed and empty: nothing was trained, or the save gathered no parameters.",
+    "The weight files hold no values",
+    "The files are well formed, and hold no tensor, or none with any element: the save gathered no "
+    "parameters, as under ZeRO-3 without stage3_gather_16bit_weights_on_model_save.",
     "Resume from an earlier checkpoint.",
+    "peft and DeepSpeed: parameters that are partitioned have the shape [0] on each rank",
 )
 
 _BY_KIND = {
@@ -89,8 +91,9 @@ def check(evidence: Evidence) -> Iterator[Finding]:
                 yield _BY_KIND[problem.kind].finding(f"{name}: {problem.message}", file=name)
     names = tensor_names(evidence)
     read = [n for n in evidence.files(Role.WEIGHTS) if n in names]
-    if read and not any(names[n] for n in read):
-        yield NO_TENSORS.finding(f"{read[0]} holds no tensor", file=read[0])
+    if read and len(read) == len(evidence.files(Role.WEIGHTS)):
+        if all(0 in shape for n in read for shape in shapes_in(n, evidence)):
+            yield NO_TENSORS.finding(f"{read[0]} holds no values", file=read[0])
     totals = {total for n in read if (total := shard_total(n)) is not None}
     shards = [n for n in read if shard_total(n) is not None]
     if len(totals) > 1 or (totals and len(shards) > max(totals)):
@@ -112,6 +115,15 @@ def tensor_names(evidence: Evidence) -> dict[str, frozenset[str]]:
         if name in evidence.torch_files:
             found[name] = frozenset(evidence.torch_files[name].tensors)
     return found
+
+
+def shapes_in(name: str, evidence: Evidence) -> list[tuple[int, ...]]:
+    """Return the shape of every tensor of a file that could be read."""
+    if name in evidence.headers:
+        return [span.shape for span in evidence.headers[name].tensors]
+    if name in evidence.torch_files:
+        return [reference.shape for reference in evidence.torch_files[name].tensors.values()]
+    return []
 
 
 def _check_index(

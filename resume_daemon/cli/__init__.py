@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -17,11 +18,11 @@ from resume_daemon.cli import (
     status,
     verify,
 )
-from resume_daemon.cli.output import fail
-from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.cli.ending import Commands
 
 app = typer.Typer(
     name="resume-daemon",
+    cls=Commands,
     help="Keeps long training runs resumable: verifies checkpoints, keeps curriculum state, "
     "records tracker and trainer steps, alerts on drift.",
     no_args_is_help=True,
@@ -53,14 +54,9 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; exit status 0 fine, 1 a check failed, 2 wrong usage or input."""
-    try:
-        app()
-    except ResumeDaemonError as error:
-        fail(error)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # Somebody closed the pipe (`| head`). Python would complain again when it flushes stdout.
-        sys.stderr.close()
-        sys.exit(0)
+    """Run the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name may be any bytes, and a terminal's encoding may lack what a table needs.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    # Named here, so that `python -m resume_daemon` speaks of, and completes, the installed command.
+    app(prog_name="resume-daemon")

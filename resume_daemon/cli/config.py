@@ -6,16 +6,22 @@ from pathlib import Path
 
 import typer
 
-from resume_daemon.cli.output import JSON_OPTION, print_json
+from resume_daemon.cli.output import JSON_OPTION, print_json, say
 
 app = typer.Typer(help="Check, show and start configuration files.", no_args_is_help=True)
 
-_FILE: Path = typer.Argument(..., help="A configuration file.")
+_FILE: Path = typer.Argument(..., metavar="FILE", readable=False, help="A configuration file.")
+_SHOWN: Path = typer.Argument(
+    None, metavar="FILE", readable=False, help="A file; without one, the defaults."
+)
+_NEW: Path = typer.Argument(
+    Path("config.yaml"), metavar="FILE", readable=False, help="Where to write it."
+)
 
 
 @app.command()
 def check(file: Path = _FILE, *, as_json: bool = JSON_OPTION) -> None:
-    """Report everything that is wrong in a file, with its line. Exit status 2 if anything is."""
+    """Report all that is wrong in a file; status 2 if anything is."""
     from resume_daemon.config.load import load_settings  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.config.problems import ConfigurationError  # noqa: PLC0415 - as above
 
@@ -34,12 +40,12 @@ def check(file: Path = _FILE, *, as_json: bool = JSON_OPTION) -> None:
         if problems:
             raise typer.Exit(2)
         return
-    typer.echo(f"{file}: fine")
+    say(f"{file}: fine")
 
 
 @app.command()
-def show(file: Path = typer.Argument(None, help="A file; without one, the defaults.")) -> None:
-    """Print every setting with the value that holds, as YAML."""
+def show(file: Path = _SHOWN) -> None:
+    """Print every setting with its value, as YAML."""
     import yaml  # noqa: PLC0415 - with what it is used for
 
     from resume_daemon.config.load import load_settings  # noqa: PLC0415 - heavy imports wait
@@ -49,10 +55,8 @@ def show(file: Path = typer.Argument(None, help="A file; without one, the defaul
 
 
 @app.command()
-def init(
-    file: Path = typer.Argument(Path("config.yaml"), help="Where to write it."),
-) -> None:
-    """Write a complete, commented configuration file; an existing file is never overwritten."""
+def init(file: Path = _NEW) -> None:
+    """Write a complete, commented file, never over another."""
     from resume_daemon.config.sample import sample  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.errors import UsageError  # noqa: PLC0415 - as above
 
@@ -65,7 +69,7 @@ def init(
         ) from error
     except OSError as error:
         raise UsageError("write", file, error.strerror or str(error)) from error
-    typer.echo(f"wrote {file}")
+    say(f"wrote {file}")
 
 
 @app.command()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from resume_daemon.cli.output import JSON_OPTION, console, print_json
+from resume_daemon.cli.output import JSON_OPTION, print_json, say
 from resume_daemon.errors import UsageError
 
 
 def command(
     code: str | None = typer.Argument(
-        None, help="A code such as RD203, or its name; without one, all are listed."
+        None, metavar="CODE", help="A code such as RD203, or its name; without one, all are listed."
     ),
     *,
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Explain a finding code: what it is, what happens if you resume regardless, what to do."""
+    """Explain a finding code: what it means and what to do."""
     from dataclasses import asdict  # noqa: PLC0415 - the catalog imports every check
 
     from resume_daemon import catalog  # noqa: PLC0415 - as above
@@ -35,10 +35,9 @@ def command(
     if as_json:
         print_json({"schema": 1, "codes": [asdict(found)]})
         return
-    out = console()
-    out.print(f"[bold]{found.id}[/bold] {found.name} ({found.severity.value})")
-    out.print(f"[bold]{found.title}[/bold]\n")
-    out.print(found.meaning, markup=False)
-    out.print(f"\nWhat to do: {found.action}", markup=False)
+    say(f"{found.id} {found.name} ({found.severity.value})")
+    say(f"{found.title}")
+    say(f"\n{found.meaning}")
+    say(f"\nWhat to do: {found.action}")
     if found.source:
-        out.print(f"\nSource: {found.source}", markup=False)
+        say(f"\nSource: {found.source}")

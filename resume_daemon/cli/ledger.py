@@ -6,18 +6,33 @@ import csv
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from resume_daemon.cli.output import JSON_OPTION, console, print_json
+from resume_daemon.cli.output import JSON_OPTION, print_json, say
 from resume_daemon.cli.runs import RUN, STATE_DIR, sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 app = typer.Typer(
     help="Look at the ledger, prove that it is whole, export it.", no_args_is_help=True
 )
 
-_KIND = typer.Option(None, "--kind", help="Only records of this kind, such as verdict or pair.")
-_URL = typer.Option(None, "--url", help="Another database than the SQLite file beside the ledger.")
+_KIND = typer.Option(
+    None, "--kind", metavar="KIND", help="Only records of this kind, such as verdict or pair."
+)
+_LAST = typer.Option(
+    50, "--last", min=0, metavar="N", help="Only so many of the newest records; 0 for all."
+)
+_FORMAT = typer.Option("jsonl", "--format", metavar="FORMAT", help="jsonl or csv.")
+_URL = typer.Option(
+    None, "--url", metavar="URL", help="Another database than the SQLite file beside the ledger."
+)
+
+_UNTOLD = {"state_json", "fingerprint", "files"}
+"""Fields that are for programs; --json has them."""
 
 
 @app.command()
@@ -25,7 +40,7 @@ def show(
     run: Path = RUN,
     *,
     kind: str | None = _KIND,
-    last: int = typer.Option(50, "--last", help="Only so many of the newest records; 0 for all."),
+    last: int = _LAST,
     as_json: bool = JSON_OPTION,
     state_dir: Path = STATE_DIR,
 ) -> None:
@@ -34,32 +49,32 @@ def show(
 
     from resume_daemon.ledger.reader import read_records  # noqa: PLC0415 - heavy imports wait
 
-    directory = sidecar(run, state_dir)
-    records = deque(
-        (r for r in read_records(directory.ledger) if kind is None or r.kind == kind),
-        maxlen=last or None,
-    )
+    ledger = sidecar(run, state_dir).ledger
+    found = (record for record in read_records(ledger) if kind in {None, record.kind})
+    records = deque(found, maxlen=last or None)
     if as_json:
         print_json({"schema": 1, "records": [record.as_json() for record in records]})
         return
-    out = console()
+    if kind is not None and not records:
+        kinds = ", ".join(sorted({record.kind for record in read_records(ledger)}))
+        typer.echo(f"No record is of kind {kind}; there are: {kinds or 'none yet'}.", err=True)
     for record in records:
         fields = " ".join(
             f"{key}={json.dumps(value, ensure_ascii=False)}"
             for key, value in record.fields.items()
             if value not in (None, "", [])
-            and key not in {"state_json", "fingerprint", "files"}
+            and key not in _UNTOLD
             and not isinstance(value, dict)
         )
-        out.print(
-            f"{record.seq:>6} {record.at:%Y-%m-%d %H:%M:%S} {record.kind:<10} {fields}",
-            markup=False,
-        )
+        say(f"{record.seq:>6} {record.at:%Y-%m-%d %H:%M:%S} {record.kind:<10} {fields}")
 
 
 @app.command()
 def verify(run: Path = RUN, *, as_json: bool = JSON_OPTION, state_dir: Path = STATE_DIR) -> None:
-    """Check that no record was changed, lost, doubled or moved. Exit status 1 if one was."""
+    """Check that the ledger is whole; status 1 if it is not.
+
+    No record may have been changed, lost, doubled or moved.
+    """
     from resume_daemon.ledger.chain import verify as verify_chain  # noqa: PLC0415 - as above
     from resume_daemon.ledger.reader import read_lines  # noqa: PLC0415 - as above
 
@@ -82,9 +97,9 @@ def verify(run: Path = RUN, *, as_json: bool = JSON_OPTION, state_dir: Path = ST
             }
         )
     elif broken is None:
-        typer.echo(f"{directory.ledger}: {report.records} records, the chain is whole")
+        say(f"{directory.ledger}: {report.records} records, the chain is whole")
     else:
-        typer.echo(
+        say(
             f"{directory.ledger}: broken at line {broken.line} (record {broken.seq}): "
             f"{broken.reason}"
         )
@@ -96,7 +111,7 @@ def verify(run: Path = RUN, *, as_json: bool = JSON_OPTION, state_dir: Path = ST
 def export(
     run: Path = RUN,
     *,
-    output: str = typer.Option("jsonl", "--format", help="jsonl or csv."),
+    output: str = _FORMAT,
     kind: str | None = _KIND,
     state_dir: Path = STATE_DIR,
 ) -> None:
@@ -106,25 +121,34 @@ def export(
 
     if output not in {"jsonl", "csv"}:
         raise UsageError("export as", output, "it is no format", hint="Use jsonl or csv.")
-    directory = sidecar(run, state_dir)
-    records = (r for r in read_records(directory.ledger) if kind is None or r.kind == kind)
+    ledger = sidecar(run, state_dir).ledger
+
+    def records() -> Iterator[dict[str, Any]]:
+        return (r.as_json() for r in read_records(ledger) if kind in {None, r.kind})
+
     if output == "jsonl":
-        for record in records:
-            sys.stdout.write(json.dumps(record.as_json(), ensure_ascii=False) + "\n")
+        for record in records():
+            sys.stdout.write(json.dumps(record) + "\n")
         return
-    rows = [record.as_json() for record in records]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(sys.stdout, names)
+    # Read twice: the head of the table comes first, and a ledger may not fit into memory.
+    names: dict[str, None] = {}
+    newest = 0
+    for record in records():
+        names.update(dict.fromkeys(record))
+        newest = record["seq"]
+    writer = csv.DictWriter(sys.stdout, list(names))
     writer.writeheader()
-    for row in rows:
+    for record in records():
+        if record["seq"] > newest:
+            break
         writer.writerow(
-            {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in row.items()}
+            {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in record.items()}
         )
 
 
 @app.command()
 def rebuild(run: Path = RUN, *, url: str | None = _URL, state_dir: Path = STATE_DIR) -> None:
-    """Make the index anew from the ledger; it holds nothing that the ledger does not."""
+    """Make the database index anew from the ledger."""
     from functools import partial  # noqa: PLC0415 - with what it is used for
 
     from resume_daemon.ledger.index import Index  # noqa: PLC0415 - SQLAlchemy
@@ -133,4 +157,4 @@ def rebuild(run: Path = RUN, *, url: str | None = _URL, state_dir: Path = STATE_
     directory = sidecar(run, state_dir)
     with Index(url or f"sqlite:///{directory.index}") as index:
         count = index.rebuild(run.resolve().name, partial(read_records, directory.ledger))
-    typer.echo(f"index rebuilt: {count} records")
+    say(f"index rebuilt: {count} records")

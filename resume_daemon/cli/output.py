@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from resume_daemon.report.plain import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,22 +19,31 @@ JSON_OPTION: Any = typer.Option(False, "--json", help="Print JSON on stdout, not
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document; the shapes are contracts that only grow."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Print one JSON document; the shapes are contracts that only grow.
+
+    In ASCII, which every terminal, locale and pipe passes on as it is.
+    """
+    typer.echo(json.dumps(value, indent=2))
+
+
+def say(sentence: str) -> None:
+    """Print a line for people on stdout."""
+    typer.echo(plain(sentence))
+
+
+def say_error(error: ResumeDaemonError) -> None:
+    """Print an error on stderr; a configuration's problems have a line each."""
+    typer.echo("\n".join(plain(line) for line in f"Error: {error}".split("\n")), err=True)
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return the console for people."""
+    """Return the console for tables and colours.
+
+    Text is shown as it is: names of files and tensors may well look like markup.
+    """
     from rich.console import Console  # noqa: PLC0415 - only commands that print tables need it
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
-
-
-def fail(error: ResumeDaemonError) -> NoReturn:
-    """Print an error, with all of its problems where it has several, and exit with 2."""
-    problems = getattr(error, "problems", ())
-    typer.echo(f"error: {error}", err=True)
-    if len(problems) > 1:
-        for problem in problems:
-            typer.echo(f"  {problem}", err=True)
-    sys.exit(2)
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(
+        stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=not terminal
+    )

@@ -12,13 +12,17 @@ import typer
 from resume_daemon.errors import UsageError
 
 if TYPE_CHECKING:
+    from resume_daemon.config.settings import Settings
     from resume_daemon.daemon.setup import Setup
+    from resume_daemon.notify import Notifier
 
-_PATH: Path | None = typer.Argument(None, help="The run: the trainer's output directory.")
-_CONFIG: Path | None = typer.Option(
-    None, "--config", "-c", help="A YAML file; see config.example.yaml."
+_PATH: Path | None = typer.Argument(
+    None, metavar="RUN", readable=False, help="The run: the trainer's output directory."
 )
-_WAIT_SECONDS = 2.0
+_CONFIG: Path | None = typer.Option(
+    None, "--config", "-c", metavar="FILE", help="A YAML file; see config.example.yaml."
+)
+_WAIT_SECONDS = 1.0
 
 
 def command(
@@ -26,11 +30,14 @@ def command(
     *,
     config: Path | None = _CONFIG,
     once: bool = typer.Option(
-        False, "--once", help="Process what is there and exit: 1 if something is unsound."
+        False, "--once", help="Process what is there and exit: 1 if an error is found."
     ),
     wait: bool = typer.Option(False, "--wait", help="Wait until the run directory is there."),
 ) -> None:
-    """Watch a run until stopped. Needs a directory, a configuration file, or both."""
+    """Watch a run until stopped.
+
+    Needs a run directory, a configuration file, or both.
+    """
     from resume_daemon.config.load import load_settings  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.daemon.loop import Daemon  # noqa: PLC0415 - as above
     from resume_daemon.daemon.setup import make_setup  # noqa: PLC0415 - as above
@@ -46,16 +53,31 @@ def command(
         )
     overrides: dict[str, Any] = {"run": path} if path is not None else {}
 
-    def read() -> Setup:
+    def read() -> Settings:
         settings = load_settings(config, overrides)
         configure_logs(settings.log.format, settings.log.level)
-        return make_setup(settings)
+        return settings
+
+    def reload() -> Setup:
+        return make_setup(read())
 
     notifier = Notifier.from_environment(os.environ)
-    if wait:
-        run = load_settings(config, overrides).run
-        while run is not None and not run.is_dir():
-            notifier.status(f"waiting for {run}")
-            time.sleep(_WAIT_SECONDS)
-    daemon = Daemon(read(), notifier, once=once, reload=read if config is not None else None)
+    settings = read()
+    if wait and settings.run is not None:
+        _wait_for(settings.run, notifier)
+    setup = make_setup(settings)
+    daemon = Daemon(setup, notifier, once=once, reload=reload if config is not None else None)
     raise typer.Exit(daemon.run())
+
+
+def _wait_for(run: Path, notifier: Notifier) -> None:
+    """Return once the run directory is there; the service manager is told that all is well."""
+    import structlog  # noqa: PLC0415 - heavy imports wait
+
+    if run.is_dir():
+        return
+    structlog.get_logger().info("waiting for the run directory", run=str(run))
+    notifier.ready(f"waiting for {run}")
+    while not run.is_dir():
+        notifier.watchdog()
+        time.sleep(_WAIT_SECONDS)

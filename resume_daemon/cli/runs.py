@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,18 @@ import typer
 from resume_daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from resume_daemon.ledger.queries import RunState
     from resume_daemon.state_directory import StateDirectory
 
-RUN: Any = typer.Argument(..., help="The run: the trainer's output directory.")
+# Whether it can be read is found out by reading, so that one sentence tells it everywhere.
+RUN: Any = typer.Argument(
+    ..., metavar="RUN", readable=False, help="The run: the trainer's output directory."
+)
 STATE_DIR: Any = typer.Option(
-    None, "--state-dir", help="The state_dir of the daemon's configuration, where it has one."
+    None,
+    "--state-dir",
+    metavar="DIRECTORY",
+    readable=False,
+    help="The state_dir of the daemon's configuration, where it has one.",
 )
 
 
@@ -29,28 +34,15 @@ def sidecar(run: Path, state_dir: Path | None) -> StateDirectory:
     from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.state_directory import find_state_directory  # noqa: PLC0415 - as above
 
-    found = find_state_directory(check_run(run), state_dir)
+    operation = "read the ledger of"
+    real = check_run(run, operation, missing="Give the output directory of the trainer.")
+    found = find_state_directory(real, state_dir)
     if found is None or not found.ledger.exists():
         raise UsageError(
-            "read the ledger of",
+            operation,
             run,
             "no daemon has watched this run yet",
-            hint=f"Start one: `resume-daemon run {run}` (or once: `run --once {run}`).",
+            hint=f"Start one with `resume-daemon run {run}`, "
+            "or give --state-dir where its configuration sets state_dir.",
         )
     return found
-
-
-def state_of(directory: StateDirectory) -> RunState:
-    """Return what the ledger says now."""
-    from resume_daemon.ledger.queries import RunState  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.ledger.reader import read_records  # noqa: PLC0415 - as above
-
-    state = RunState()
-    for record in read_records(directory.ledger):
-        state.apply(record)
-    return state
-
-
-def real(path: Path) -> Path:
-    """Return a path with its links resolved."""
-    return Path(os.path.realpath(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,18 @@ import typer
 
 from resume_daemon.cli.output import JSON_OPTION, console, print_json
 from resume_daemon.cli.runs import RUN, STATE_DIR, sidecar
+from resume_daemon.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from resume_daemon.ledger.queries import RunState
+    from resume_daemon.lock import Holder
     from resume_daemon.state_directory import StateDirectory
 
 _REFRESH_SECONDS = 1.0
+_OTHER_LINES = 8
+"""Lines of a watched screen that are no rows: the header, the daemon, what to resume from."""
 
 
 def command(
@@ -27,90 +32,101 @@ def command(
     as_json: bool = JSON_OPTION,
     state_dir: Path = STATE_DIR,
 ) -> None:
-    """Show every checkpoint with its verdict, curriculum and steps, and what fires now."""
+    """Show each checkpoint, its curriculum and steps, and what fires."""
     from resume_daemon.ledger.queries import RunState  # noqa: PLC0415 - heavy imports wait
 
+    if watch and (as_json or not sys.stdout.isatty()):
+        raise UsageError(
+            "watch", run, "that needs a terminal to draw on", hint="Leave --watch out, or --json."
+        )
     directory = sidecar(run, state_dir)
     state = RunState()
     _update(state, directory)
     if as_json:
         print_json(_as_json(state, directory))
-        return
-    if not watch:
+    elif watch:
+        _watch(state, directory)
+    else:
         console().print(_render(state, directory))
-        return
+
+
+def _watch(state: RunState, directory: StateDirectory) -> None:
     from rich.live import Live  # noqa: PLC0415 - only for --watch
 
-    with Live(_render(state, directory), console=console(), auto_refresh=False) as live:
+    out = console()
+
+    def draw() -> RenderableType:
+        # Of a long run only the end is shown, or what fires would be pushed off the screen.
+        room = out.height - _OTHER_LINES - 2 * len(state.firing)
+        return _render(state, directory, last=max(room, 5))
+
+    with Live(draw(), console=out, auto_refresh=False) as live:
         while True:
             time.sleep(_REFRESH_SECONDS)
             _update(state, directory)
-            live.update(_render(state, directory), refresh=True)
+            live.update(draw(), refresh=True)
 
 
 def _update(state: RunState, directory: StateDirectory) -> None:
-    from resume_daemon.ledger.reader import read_records  # noqa: PLC0415 - as above
+    from resume_daemon.ledger.reader import read_records  # noqa: PLC0415 - heavy imports wait
 
     for record in read_records(directory.ledger, state.seq):
         state.apply(record)
 
 
-def _as_json(state: RunState, directory: StateDirectory) -> dict[str, Any]:
-    from resume_daemon.lock import holder  # noqa: PLC0415 - as above
-    from resume_daemon.report.rows import newest_sound, rows  # noqa: PLC0415 - as above
+def _daemon(directory: StateDirectory) -> Holder | None:
+    """Return the daemon that watches now."""
+    from resume_daemon.lock import holder  # noqa: PLC0415 - heavy imports wait
 
-    held = holder(directory.lock)
+    found = holder(directory.lock)
+    return found if found is not None and found.held else None
+
+
+def _as_json(state: RunState, directory: StateDirectory) -> dict[str, Any]:
+    from resume_daemon.report.rows import (  # noqa: PLC0415 - heavy imports wait
+        firing_as_json,
+        newest_sound,
+        rows,
+    )
+
+    daemon, server = _daemon(directory), state.server
     return {
         "schema": 1,
         "state_directory": str(directory.path),
-        "daemon": (
-            {"pid": held.pid, "host": held.host, "since": held.since}
-            if held is not None and held.held
-            else None
-        ),
+        "daemon": daemon and {"pid": daemon.pid, "host": daemon.host, "since": daemon.since},
         "checkpoints": [row.as_json() for row in rows(state)],
         "newest_sound": newest_sound(state),
-        "tracker_server": (
-            {
-                "tracker": state.server.tracker,
-                "run_id": state.server.run_id,
-                "state": state.server.state,
-                "tracker_step": state.server.tracker_step,
-                "trainer_step": state.server.trainer_step,
-            }
-            if state.server is not None
-            else None
-        ),
-        "conditions": [
-            {
-                "condition": key,
-                "code": firing.condition.code,
-                "severity": firing.condition.severity.value,
-                "message": firing.condition.message,
-                "since": firing.since,
-            }
-            for key, firing in state.firing.items()
-        ],
+        "tracker_server": server
+        and {
+            "tracker": server.tracker,
+            "run_id": server.run_id,
+            "state": server.state,
+            "tracker_step": server.tracker_step,
+            "trainer_step": server.trainer_step,
+        },
+        "conditions": firing_as_json(state),
     }
 
 
-def _render(state: RunState, directory: StateDirectory) -> RenderableType:
+def _render(
+    state: RunState, directory: StateDirectory, *, last: int | None = None
+) -> RenderableType:
     from rich.console import Group  # noqa: PLC0415 - only for people
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    from resume_daemon.lock import holder  # noqa: PLC0415 - as above
     from resume_daemon.report.console import checkpoint_table, condition_lines  # noqa: PLC0415
-    from resume_daemon.report.rows import newest_sound  # noqa: PLC0415
+    from resume_daemon.report.plain import plain  # noqa: PLC0415 - as above
+    from resume_daemon.report.rows import newest_sound  # noqa: PLC0415 - as above
 
-    held = holder(directory.lock)
-    if held is not None and held.held:
-        daemon = f"daemon {held.pid} on {held.host} since {held.since}"
-    else:
-        daemon = "no daemon is watching now"
-    best = newest_sound(state)
+    daemon, best = _daemon(directory), newest_sound(state)
+    watching = (
+        f"daemon {daemon.pid} on {daemon.host} since {daemon.since}"
+        if daemon
+        else "no daemon is watching now"
+    )
     return Group(
-        Text(daemon, style="dim"),
-        checkpoint_table(state),
+        Text(plain(watching), style="dim"),
+        checkpoint_table(state, last=last),
         *condition_lines(state),
         Text(f"resume from {best}" if best else "no sound checkpoint", style="bold"),
     )

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from resume_daemon.cli.output import JSON_OPTION, console, print_json
+from resume_daemon.cli.output import JSON_OPTION, console, print_json, say, say_error
+from resume_daemon.cli.progress import progress
 from resume_daemon.errors import ResumeDaemonError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Mapping
 
     from resume_daemon.findings import Finding
-    from resume_daemon.verification import Verification
+    from resume_daemon.manifest import Manifest
+    from resume_daemon.verification import Options, Verification
 
-_PATHS: list[Path] = typer.Argument(..., help="A checkpoint, or a run with checkpoints in it.")
+_PATHS: list[Path] = typer.Argument(
+    ..., metavar="PATH", readable=False, help="A checkpoint, or a run with checkpoints in it."
+)
 
 
 def command(
@@ -29,28 +33,48 @@ def command(
     strict: bool = typer.Option(False, "--strict", help="Let degraded checkpoints fail as well."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Verify checkpoints. Exit status 1 if one must not be resumed from."""
-    from resume_daemon.findings import Verdict  # noqa: PLC0415 - heavy imports wait for the work
+    """Verify checkpoints; status 1 if one must not be resumed from.
 
-    targets = [target for path in paths for target in _checkpoints(path)]
-    results = list(_verify_all(targets, quick=quick, show=not as_json))
-    runs = [path for path in paths if path not in set(targets)]
-    states = {path: _curriculum(path, targets) for path in runs}
+    Everything is judged as it is now. One that cannot be read fails, and the others are still
+    judged.
+    """
+    from resume_daemon.findings import Verdict  # noqa: PLC0415 - heavy imports wait for the work
+    from resume_daemon.verification import Depth, Options  # noqa: PLC0415 - as above
+
+    targets = {path: _checkpoints(path) for path in paths}
+    results: list[Verification] = []
+    errors: dict[Path, ResumeDaemonError] = {}
+    options = Options(depth=Depth.QUICK if quick else Depth.DEEP)
+    for found in targets.values():
+        for target, result in _verify_all(found, options, show=not as_json):
+            if isinstance(result, ResumeDaemonError):
+                errors[target] = result
+                say_error(result)
+                continue
+            results.append(result)
+            if not as_json:
+                _print(target, result)
+    runs = [path for path, found in targets.items() if found != [path]]
+    curriculum = {path: _curriculum(path, targets[path]) for path in runs}
     if as_json:
         print_json(
             {
                 "schema": 1,
                 "checkpoints": [result.as_json() for result in results],
                 "curriculum": [
-                    {"path": str(path), "findings": [f.as_json() for f in findings]}
-                    for path, findings in states.items()
+                    {"path": os.path.realpath(path), "findings": [f.as_json() for f in findings]}
+                    for path, findings in curriculum.items()
+                ],
+                "errors": [
+                    {"path": os.path.realpath(path), "message": str(error)}
+                    for path, error in errors.items()
                 ],
             }
         )
     else:
-        _print_curriculum(states)
+        _print_curriculum(curriculum)
     bad = {Verdict.UNSOUND, Verdict.INCOMPLETE} | ({Verdict.DEGRADED} if strict else set())
-    if any(result.verdict in bad for result in results):
+    if errors or any(result.verdict in bad for result in results):
         raise typer.Exit(1)
 
 
@@ -60,130 +84,76 @@ def _checkpoints(path: Path) -> list[Path]:
     Raises:
         UsageError: The path is missing, a file, unreadable, or has no checkpoints in it.
     """
-    from resume_daemon.daemon.roster import step_of  # noqa: PLC0415 - as above
+    from resume_daemon.daemon.roster import step_of  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - as above
     from resume_daemon.layouts.registry import is_checkpoint_name, layout_of  # noqa: PLC0415
-    from resume_daemon.listing import list_directory  # noqa: PLC0415
+    from resume_daemon.listing import list_directory  # noqa: PLC0415 - as above
 
-    if not path.exists():
-        raise UsageError("verify", path, "there is no such file or directory")
-    if not path.is_dir():
-        raise UsageError(
-            "verify",
-            path,
-            "it is a file",
-            hint="A checkpoint is a directory, such as checkpoint-100.",
-        )
-    try:
-        names = [entry.name for entry in path.iterdir() if is_checkpoint_name(entry.name)]
-    except OSError as error:
-        raise UsageError("list", path, error.strerror or str(error)) from error
-    found = [path / name for name in names if (path / name).is_dir()]
+    hint = "Give a checkpoint-<step> directory, or the run directory that holds them."
+    real = check_run(path, "verify", missing=hint)
+    names = [name for name in os.listdir(path) if is_checkpoint_name(name)]
+    found = [path / name for name in names if os.path.isdir(path / name)]  # noqa: PTH112  That of Path raises where it may not look.
     if found:
         return sorted(found, key=lambda p: (step_of(p.name) or 0, p.name))
-    if is_checkpoint_name(path.resolve().name) or layout_of(
-        list_directory(path, boundary=path.resolve().parent)
-    ):
+    if is_checkpoint_name(real.name) or layout_of(list_directory(real, boundary=real.parent)):
         return [path]
-    raise UsageError(
-        "verify",
-        path,
-        "it is no checkpoint, and has none in it",
-        hint="Give the directory that holds checkpoint-<step> directories, or one of them.",
-    )
+    raise UsageError("verify", path, "it is no checkpoint, and has none in it", hint=hint)
 
 
-def _verify_all(targets: list[Path], *, quick: bool, show: bool) -> Iterator[Verification]:
-    from resume_daemon.findings import Verdict  # noqa: PLC0415 - as above
-    from resume_daemon.manifest import read_manifest  # noqa: PLC0415
-    from resume_daemon.state_directory import find_state_directory  # noqa: PLC0415
-    from resume_daemon.verification import Depth, Options, References, verify  # noqa: PLC0415
+def _verify_all(
+    targets: list[Path], options: Options, *, show: bool
+) -> Iterator[tuple[Path, Verification | ResumeDaemonError]]:
+    """Yield each checkpoint with its verification, or with why there is none."""
+    from resume_daemon.findings import Verdict  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.listing import list_directory  # noqa: PLC0415 - as above
+    from resume_daemon.verification import References, verify  # noqa: PLC0415 - as above
 
-    options = Options(depth=Depth.QUICK if quick else Depth.DEEP)
-    previous = None
-    before: Path | None = None
-    with _progress(targets, show=show and not quick) as advance:
-        for target in targets:
-            boundary = target.resolve().parent
-            if before is not None and before.parent != target.parent:
-                previous = None
-            before = target
-            state = find_state_directory(boundary, None)
-            recorded = None
-            if state is not None:
-                try:
-                    recorded, _ = read_manifest(state.manifests / f"{target.resolve().name}.json")
-                except ResumeDaemonError:
-                    recorded = None
-            result = verify(
-                target.resolve(),
-                boundary=boundary,
-                references=References(previous=previous, recorded=recorded),
-                options=options,
-                progress=advance,
-            )
-            if result.manifest is not None and result.verdict in {Verdict.SOUND, Verdict.DEGRADED}:
-                previous = result.manifest
-            if show:
-                _print(result)
-            yield result
+    previous: Manifest | None = None
+    for target in targets:
+        real = Path(os.path.realpath(target))
+        try:
+            size = list_directory(real, boundary=real.parent).total_bytes() if show else 0
+            with progress(target.name, size, show=show) as advance:
+                result = verify(
+                    real,
+                    boundary=real.parent,
+                    references=References(previous=previous, recorded=_recorded(real)),
+                    options=options,
+                    progress=advance,
+                )
+        except ResumeDaemonError as error:
+            if os.path.isdir(real):  # noqa: PTH112  As above.
+                yield target, error
+            elif show:
+                say(f"{target}  rotated: the trainer removed it while it was read")
+            continue
+        if result.manifest is not None and result.verdict in {Verdict.SOUND, Verdict.DEGRADED}:
+            previous = result.manifest
+        yield target, result
 
 
-class _progress:  # noqa: N801 - used as a function
-    """A bar on stderr, shown only on a terminal and only once two seconds have passed."""
+def _recorded(checkpoint: Path) -> Manifest | None:
+    """Return what a daemon recorded of a checkpoint, where one has."""
+    from resume_daemon.manifest import read_manifest  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.state_directory import find_state_directory  # noqa: PLC0415 - as above
 
-    def __init__(self, targets: list[Path], *, show: bool) -> None:
-        self._show = show and sys.stderr.isatty()
-        self._targets = targets
-
-    def __enter__(self) -> Callable[[int], None]:
-        if not self._show:
-            return lambda _: None
-        import time  # noqa: PLC0415 - only on a terminal
-
-        from rich.progress import (  # noqa: PLC0415 - only on a terminal
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        total = sum(
-            file.stat().st_size for t in self._targets for file in t.rglob("*") if file.is_file()
-        )
-        self._bar = Progress(
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=console(stderr=True),
-            transient=True,
-        )
-        task = self._bar.add_task("", total=total)
-        begin = time.monotonic()
-        started = False
-
-        def advance(read: int) -> None:
-            nonlocal started
-            if not started and time.monotonic() - begin > 2:  # noqa: PLR2004 - seconds
-                self._bar.start()
-                started = True
-            self._bar.advance(task, read)
-
-        return advance
-
-    def __exit__(self, *_: object) -> None:
-        if self._show:
-            self._bar.stop()
+    state = find_state_directory(checkpoint.parent, None)
+    if state is None:
+        return None
+    try:
+        return read_manifest(state.manifests / f"{checkpoint.name}.json")[0]
+    except ResumeDaemonError:
+        return None  # It is a help, and the daemon warns of one that is damaged.
 
 
-def _print(result: Verification) -> None:
+def _print(target: Path, result: Verification) -> None:
     from rich.text import Text  # noqa: PLC0415 - only for people
 
     from resume_daemon.report.console import finding_lines, verdict_text  # noqa: PLC0415
+    from resume_daemon.report.plain import plain  # noqa: PLC0415 - as above
 
     out = console()
-    line = Text(f"{result.path.name}  ")
+    line = Text(f"{plain(str(target))}  ")
     line.append_text(verdict_text(result.verdict.value))
     out.print(line)
     for each in finding_lines(result.findings):
@@ -191,14 +161,13 @@ def _print(result: Verification) -> None:
 
 
 def _curriculum(run: Path, targets: list[Path]) -> tuple[Finding, ...]:
-    from resume_daemon.curriculum.inspect import inspect_run  # noqa: PLC0415 - as above
+    from resume_daemon.curriculum.inspect import inspect_run  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.daemon.roster import step_of  # noqa: PLC0415 - as above
     from resume_daemon.formats.json_document import read_json  # noqa: PLC0415 - as above
     from resume_daemon.layouts.huggingface import TRAINER_STATE  # noqa: PLC0415 - as above
     from resume_daemon.trainer_log import trainer_log_of  # noqa: PLC0415 - as above
 
-    inside = [(step, t) for t in targets if t.parent == run and (step := step_of(t.name))]
-    newest = max(inside, default=None)
+    newest = max(((step, t) for t in targets if (step := step_of(t.name))), default=None)
     trainer = None
     if newest is not None:
         try:
@@ -206,15 +175,15 @@ def _curriculum(run: Path, targets: list[Path]) -> tuple[Finding, ...]:
         except ResumeDaemonError:
             trainer = None  # Its own finding says so.
     name = (newest[1].name, newest[0]) if newest is not None else None
-    return inspect_run(run.resolve(), newest=name, trainer=trainer)
+    return inspect_run(Path(os.path.realpath(run)), newest=name, trainer=trainer)
 
 
-def _print_curriculum(states: dict[Path, tuple[Finding, ...]]) -> None:
+def _print_curriculum(curriculum: Mapping[Path, tuple[Finding, ...]]) -> None:
     from resume_daemon.report.console import finding_lines  # noqa: PLC0415 - only for people
 
-    for findings in states.values():
+    out = console()
+    for findings in curriculum.values():
         if findings:
-            out = console()
             out.print("curriculum")
             for each in finding_lines(findings):
                 out.print(each)

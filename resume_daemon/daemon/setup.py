@@ -82,6 +82,10 @@ def make_setup(settings: Settings, environ: Mapping[str, str] = os.environ) -> S
         UsageError: The run directory is missing, no directory or unreadable; a secret is not where
             the configuration says; a schema is wrong; or nothing can be written anywhere.
     """
+    if settings.run is None:
+        raise UsageError(
+            "watch", None, "no run directory is given", hint="Name one, or set `run:` in the file."
+        )
     run = check_run(settings.run)
     return Setup(
         settings=settings,
@@ -93,32 +97,32 @@ def make_setup(settings: Settings, environ: Mapping[str, str] = os.environ) -> S
     )
 
 
-def check_run(run: Path | None) -> Path:
+def check_run(
+    run: Path, operation: str = "watch", *, missing: str = "`--wait` waits until it is there."
+) -> Path:
     """Return the run directory with its links resolved.
 
+    Args:
+        run: What the user gave.
+        operation: What it is needed for, as a verb phrase.
+        missing: What to do where it is not there.
+
     Raises:
-        UsageError: It is not given, missing, no directory, or cannot be listed.
+        UsageError: It is missing, no directory, or cannot be listed.
     """
-    if run is None:
-        raise UsageError(
-            "watch", None, "no run directory is given", hint="Name one, or set `run:` in the file."
-        )
-    if not run.exists():
-        raise UsageError(
-            "watch",
-            run,
-            "there is no such directory",
-            hint="Give the output directory of the trainer; `--wait` waits until it is there.",
-        )
-    if not run.is_dir():
-        raise UsageError("watch", run, "it is a file", hint="Give the trainer's output directory.")
     try:
         with os.scandir(run):
             pass
+    except FileNotFoundError as error:
+        reason, hint = "there is no such directory", missing
+        raise UsageError(operation, run, reason, hint=hint) from error
+    except NotADirectoryError as error:
+        reason, hint = "it is a file, or lies below one", "Give the trainer's output directory."
+        raise UsageError(operation, run, reason, hint=hint) from error
     except OSError as error:
-        raise UsageError(
-            "watch", run, error.strerror or str(error), hint="Give this user read permission."
-        ) from error
+        reason = error.strerror or str(error)
+        hint = "Give this user read permission, or run it as the training user."
+        raise UsageError(operation, run, reason, hint=hint) from error
     return Path(os.path.realpath(run))
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_PAIRED = {Verdict.SOUND, Verdict.DEGRADED, Verdict.UNSOUND}
+"""Verdicts of checkpoints whose save ended, so that one step is theirs."""
+
 _PREFIXES = tuple(f"{code.name}:" for code in CODES)
 
 
@@ -58,7 +61,7 @@ class TrackerKeeper:
         if any(
             not _is_current(state.pair_at_checkpoint.get(name), checkpoint)
             for name, checkpoint in state.checkpoints.items()
-            if checkpoint.verdict != Verdict.ROTATED
+            if checkpoint.verdict in _PAIRED
         ):
             return {}
         found = {}
@@ -137,9 +140,9 @@ class TrackerKeeper:
         state = self._recorder.state
         records: list[tuple[str, dict[str, Any]]] = []
         for name, checkpoint in state.checkpoints.items():
-            known = state.pair_at_checkpoint.get(name)
-            if checkpoint.step is None or name not in changed or _is_current(known, checkpoint):
+            if checkpoint.step is None or name not in changed or checkpoint.verdict not in _PAIRED:
                 continue
+            known = state.pair_at_checkpoint.get(name)
             pair = pair_of_checkpoint(checkpoint.step, changed[name] / 1e9, rows)
             if pair is not None and not (known is not None and _is_same(known, pair)):
                 records.append(("pair", self._fields(pair, name)))

@@ -13,7 +13,11 @@ from resume_daemon.errors import ResumeDaemonError, VanishedError
 from resume_daemon.trackers import wandb_debug_log, wandb_local
 from resume_daemon.trackers.attribution import belonging
 from resume_daemon.trackers.view import Dropped, TrackerView
-from resume_daemon.trackers.wandb_discovery import candidate_segments, find_wandb_directories
+from resume_daemon.trackers.wandb_discovery import (
+    NAMES,
+    candidate_segments,
+    find_wandb_directories,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -119,7 +123,9 @@ class TrackerTask:
     def _discover(self) -> None:
         """Find W&B's directories now and then, and the segments in them every time."""
         now = time.monotonic()
-        if now - self._looked >= DISCOVERY_SECONDS:
+        # W&B makes its directory when the trainer starts; looking for that one costs nothing.
+        begun = not self._found and any((self._run / name).is_dir() for name in NAMES)
+        if begun or now - self._looked >= DISCOVERY_SECONDS:
             self._looked = now
             found = find_wandb_directories(self._run, self._settings.directory, os.environ)
             self._found = found[:1]

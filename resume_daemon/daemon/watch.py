@@ -11,6 +11,7 @@ import structlog
 
 from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.layouts.registry import is_checkpoint_name
+from resume_daemon.trackers.wandb_discovery import NAMES
 from resume_daemon.watching.backend import PollingWatcher, Watcher, make_watcher
 from resume_daemon.watching.filesystem import choose_backend, filesystem_of
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_TRACKER_NAMES = frozenset({"wandb", ".wandb"})
+_TRACKER_NAMES = frozenset(NAMES)
 _WATCHED_SEGMENTS = 3
 """Newest segments that are watched; the others are only read at each poll."""
 

@@ -54,7 +54,8 @@ class Completeness:
     """Whether the required set is there.
 
     Attributes:
-        missing: What the required set lacks, in words that finish "it lacks ...".
+        missing: What the required set lacks, in words that finish "it lacks ..."; where it is a
+            file, its name comes first.
         saved: The file that the trainer writes last is there, so nothing that is missing will come.
         marker: A file that says by its presence that the save did not finish, or None.
     """

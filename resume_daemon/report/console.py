@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from resume_daemon.report.plain import plain
 from resume_daemon.report.rows import rows
 
 if TYPE_CHECKING:
@@ -33,32 +35,38 @@ def verdict_text(verdict: str) -> Text:
     return Text(verdict, style=VERDICT_STYLES.get(verdict, ""))
 
 
-def checkpoint_table(state: RunState, *, title: str = "", last: int | None = None) -> Table:
-    """Return the table of checkpoints: verdict, why, curriculum, steps, drift.
+def narrow_table(*headers: str) -> Table:
+    """Return a table without lines: two spaces part its columns."""
+    return Table(*headers, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def checkpoint_table(state: RunState, *, last: int | None = None) -> Table:
+    """Return the table of checkpoints: verdict, curriculum, steps, drift, why.
+
+    The reason is last: in 80 columns it has what room the others leave.
 
     Args:
         state: The ledger's fold.
-        title: Above the table.
-        last: Only so many of the newest; None shows all.
+        last: Only so many of the newest, with a line for each; None shows all, in full.
     """
-    table = Table(title=title or None, title_justify="left", expand=False, pad_edge=False)
+    table = narrow_table()
     table.add_column("checkpoint", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    table.add_column("why", ratio=1, overflow="fold")
-    table.add_column("stage", justify="right", no_wrap=True)
-    table.add_column("W&B step", justify="right", no_wrap=True)
-    table.add_column("trainer", justify="right", no_wrap=True)
-    table.add_column("drift", justify="right", no_wrap=True)
-    found = rows(state)
-    for row in found[-last:] if last else found:
+    for name in ("stage", "W&B", "trainer", "drift"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if last:
+        table.add_column("why", no_wrap=True, overflow="ellipsis")
+    else:
+        table.add_column("why", overflow="fold")
+    for row in rows(state)[-last if last else None :]:
         table.add_row(
-            row.checkpoint,
+            plain(row.checkpoint),
             verdict_text(row.verdict),
-            row.why,
-            _stage(row),
+            plain(_stage(row)),
             _number(row.tracker_step),
             _number(row.trainer_step),
             Text(_number(row.drift), style="bold red" if row.drift else ""),
+            Text(plain(row.why)),
         )
     return table
 
@@ -71,10 +79,10 @@ def finding_lines(findings: Sequence[Finding]) -> list[Text]:
         line = Text("  ")
         line.append(f"{finding.code} ", style="bold")
         line.append(f"{finding.severity.value}: ", style=style)
-        line.append(finding.message)
+        line.append(plain(finding.message))
         lines.append(line)
         if finding.severity.value != "info" and finding.hint:
-            lines.append(Text(f"        {finding.hint}", style="dim"))
+            lines.append(Text(f"        {plain(finding.hint)}", style="dim"))
     return lines
 
 
@@ -99,6 +107,6 @@ def condition_lines(state: RunState) -> list[Text]:
         line.append(
             f"{condition.severity.value}: ", style=SEVERITY_STYLES[condition.severity.value]
         )
-        line.append(condition.message)
+        line.append(plain(condition.message))
         lines.append(line)
     return lines

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from resume_daemon.ledger.record import rfc3339
+
 if TYPE_CHECKING:
     from resume_daemon.ledger.queries import RunState
 
@@ -81,3 +83,17 @@ def newest_sound(state: RunState) -> str | None:
     """Return the sound checkpoint with the highest step, which a resume should take."""
     sound = [row for row in rows(state) if row.verdict == "sound" and row.step is not None]
     return sound[-1].checkpoint if sound else None
+
+
+def firing_as_json(state: RunState) -> list[dict[str, Any]]:
+    """Return what fires now, in the shape that ``status --json`` and ``alerts list --json`` promise."""
+    return [
+        {
+            "condition": key,
+            "code": firing.condition.code,
+            "severity": firing.condition.severity.value,
+            "message": firing.condition.message,
+            "since": rfc3339(firing.since),
+        }
+        for key, firing in state.firing.items()
+    ]

@@ -29,7 +29,8 @@ MAX_PROCESSES = 4096
 
 _MAX_DESCRIPTORS = 1024
 _MAX_BYTES = 256 * 1024
-_NAMES = (".wandb", "wandb")
+NAMES = (".wandb", "wandb")
+"""What W&B calls its directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def segment_run_id(segment: Path) -> str | None:
 
 
 def _below(directory: Path, how: str) -> list[tuple[Path, str]]:
-    return [(directory / name, how) for name in _NAMES]
+    return [(directory / name, how) for name in NAMES]
 
 
 def _that_hold_segments(places: Sequence[tuple[Path, str]]) -> list[Found]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -78,6 +79,11 @@ def watched(home: Path) -> Iterator[tuple[WatchedRun, RunningTrainer]]:
     """Start a daemon on an empty run; at the end stop it, and end what is left of the trainer."""
     run = home / "run"
     run.mkdir()
+    # Another run's log lies in W&B's directory already, as in any project's second week. So the
+    # daemon finds the directory at once, and not when it looks for one again after 30 s.
+    other = home / "wandb" / "offline-run-20250101_000000-other"
+    other.mkdir(parents=True)
+    os.utime(other, (0, 0))
     secret = home / "secret"
     secret.write_text(SECRET)
     secret.chmod(0o600)
@@ -113,12 +119,12 @@ def _healthy(kind: str, home: Path) -> WatchedRun:
     with watched(home) as (found, trainer):
         trainer.start("--max-steps", "15", *PACE, *_arguments(kind))
         trainer.finish()
-        found.daemon.wait_for(lambda state: settled(state, 5, 10, 15))
+        found.daemon.wait_for(lambda state: settled(state, 5, 10, 15), PATIENCE)
         assert found.daemon.stop() == 0
         # A second daemon judges the finished run once more, and has nothing to say either.
         found.daemon.start("--once")
         assert found.daemon.process is not None
-        assert found.daemon.process.wait(PATIENCE) == 0
+        assert found.daemon.process.wait(PATIENCE) == 0, found.daemon.log.read_text()
     return found
 
 
@@ -133,7 +139,7 @@ def _resumed(kind: str, home: Path) -> WatchedRun:
             lambda: any(row.trainer_step == found.killed_after for row in _first_rows(home)),
             f"the row of step {found.killed_after} in W&B's log",
         )
-        found.daemon.wait_for(lambda state: settled(state, 5, 10))
+        found.daemon.wait_for(lambda state: settled(state, 5, 10), PATIENCE)
         trainer.kill()
         again = RunningTrainer(found.run)
         try:
@@ -154,7 +160,8 @@ def _resumed(kind: str, home: Path) -> WatchedRun:
             lambda state: (
                 settled(state, 5, 10, 15, 20)
                 and state.pair_at_checkpoint["checkpoint-20"].segment == newest
-            )
+            ),
+            PATIENCE,
         )
         assert found.daemon.stop() == 0
     return found

@@ -30,7 +30,8 @@ class Damage:
         name: What it is called.
         apply: Damages the first directory; the second is the checkpoint before, which is whole.
         verdict: What the checkpoint is worth then.
-        codes: Every code that is reported, in the order of the findings.
+        codes: Every code that is reported beside a whole checkpoint before it, in their order.
+        either: What is reported instead, where that depends on the value that is hit.
         silent: The trainer resumes from it without a word.
     """
 
@@ -38,6 +39,7 @@ class Damage:
     apply: Callable[[Path, Path], None]
     verdict: Verdict
     codes: tuple[str, ...]
+    either: tuple[str, ...] = ()
     silent: bool = False
 
 
@@ -83,7 +85,8 @@ def _with_a_nan(checkpoint: Path, _: Path) -> None:
     (checkpoint / WEIGHTS).write_bytes(content)
 
 
-def _top_exponent_bit_flipped(checkpoint: Path, _: Path) -> None:
+def flip_top_exponent_bit(checkpoint: Path, _: Path) -> None:
+    """Flip it in the last value of the weights."""
     content = bytearray((checkpoint / WEIGHTS).read_bytes())
     content[-1] ^= 0x40
     (checkpoint / WEIGHTS).write_bytes(content)
@@ -120,8 +123,21 @@ DAMAGES = (
     Damage("weights cut by one byte", _cut_by_one_byte, UNSOUND, ("RD202",)),
     Damage("weights missing", _missing(WEIGHTS), UNSOUND, ("RD101",)),
     Damage("weights with a NaN", _with_a_nan, UNSOUND, ("RD211",)),
-    Damage("weights with an exponent bit flipped", _top_exponent_bit_flipped, UNSOUND, ("RD211",)),
-    Damage("weights half zero", _second_half_zero, UNSOUND, ("RD212",), silent=True),
+    # A value of 1 or more becomes infinite or NaN, one below becomes huge.
+    Damage(
+        "weights with the top exponent bit of the last value flipped",
+        flip_top_exponent_bit,
+        UNSOUND,
+        ("RD215",),
+        either=("RD211",),
+    ),
+    Damage(
+        "weights whose second half is zero bytes",
+        _second_half_zero,
+        UNSOUND,
+        ("RD212", "RD213"),
+        silent=True,
+    ),
     Damage("optimizer.pt cut", _cut_in_half("optimizer.pt"), UNSOUND, ("RD301",)),
     Damage("optimizer.pt empty", _empty("optimizer.pt"), UNSOUND, ("RD301",)),
     Damage("optimizer.pt bit flipped", _optimizer_bit_flipped, UNSOUND, ("RD303",), silent=True),
@@ -145,7 +161,9 @@ DAMAGES = (
     Damage("rng_state.pth missing", _missing("rng_state.pth"), DEGRADED, ("RD106",), silent=True),
     Damage("trainer_state.json missing", _missing(STATE), INCOMPLETE, ("RD102",)),
     Damage("trainer_state.json cut", _cut_in_half(STATE), UNSOUND, ("RD120",)),
-    Damage("wrong global_step", _wrong_global_step, UNSOUND, ("RD401",), silent=True),
+    Damage(
+        "wrong global_step", _wrong_global_step, UNSOUND, ("RD401", "RD403", "RD404"), silent=True
+    ),
     Damage("config.json cut", _cut_in_half("config.json"), UNSOUND, ("RD120",)),
     Damage("config.json missing", _missing("config.json"), DEGRADED, ("RD108",), silent=True),
     Damage(

@@ -40,9 +40,9 @@ STEPS_PER_STAGE = 4
 class Curriculum(TrainerCallback):  # type: ignore[misc]  # transformers ships no types here
     """Keeps stage and history in one file of the run, rewritten in place at the end of each step.
 
-    The shape and the habits are those of qhy991/GRPO-Clean-2 (grpo_project/curriculum/callbacks.py):
-    one file whatever checkpoint is resumed, loaded when training starts. There it is written every
-    50 steps; here at each step, before the checkpoint of that step is saved.
+    The shape and the habits are those of grpo_project/curriculum/callbacks.py in
+    qhy991/GRPO-Clean-2: one file whatever checkpoint is resumed, loaded when training starts. There
+    it is written every 50 steps; here at each step, before the checkpoint of that step is saved.
     """
 
     def __init__(self, path: Path) -> None:
@@ -109,9 +109,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     words = ["<pad>", "<eos>", "<unk>", *(f"w{number}" for number in range(WORDS - 3))]
     tokenizer = Tokenizer(WordLevel({word: at for at, word in enumerate(words)}, "<unk>"))
     tokenizer.pre_tokenizer = Whitespace()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
-    )
+    special = dict(zip(("pad_token", "eos_token", "unk_token"), words, strict=False))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
 
 
 def make_model(dtype: torch.dtype) -> Qwen2ForCausalLM:

@@ -219,7 +219,7 @@ def _payloads(log: bytes) -> Iterator[bytes]:
 
 def segments(home: Path) -> list[Path]:
     """Return the directories that W&B's processes have logged into, the oldest first."""
-    return sorted(home.glob("wandb/offline-run-*"))
+    return sorted(home.glob(f"wandb/offline-run-*-{RUN_ID}"))
 
 
 def wait_until(true: Callable[[], bool], what: str) -> None:
