@@ -8,7 +8,7 @@ can be signed later; a file of more than 256 MiB is one resource per range, name
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
@@ -119,9 +119,10 @@ def file_of(resource: str) -> str:
 
 
 def _check_types(manifest: Manifest) -> None:
-    """Raise ``TypeError`` where a value that others rely on is of another type than it should be."""
-    texts = [manifest.checkpoint, manifest.layout, manifest.fingerprint, *manifest.tensors]
-    texts += [each.name for each in (*manifest.files, *manifest.resources)]
+    """Raise ``TypeError`` where a value that others rely on is not of its type."""
+    texts: list[Any] = [manifest.checkpoint, manifest.layout, manifest.fingerprint]
+    texts += [each.name for each in manifest.files]
+    texts += [each.name for each in manifest.resources]
     texts += [record.name for records in manifest.tensors.values() for record in records]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a name is no text")

@@ -7,7 +7,6 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-
 _LARGEST = 2**53
 """Above it no step is one: differences of such numbers do not fit a float."""
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from resume_daemon.reading.results import FileScan
 
 
+_LARGEST_STEP = 2**53
+
+
 class Depth(StrEnum):
     """How much is read: headers and small files, or every byte."""
 
@@ -238,7 +241,8 @@ def _optimizer_steps(
         state = torch_file.value.get("state") if isinstance(torch_file.value, dict) else None
         for entry in state.values() if isinstance(state, dict) else ():
             step = entry.get("step") if isinstance(entry, dict) else None
-            if isinstance(step, int | float) and not isinstance(step, bool):
+            # A whole number of a pickle may be too long for a float.
+            if isinstance(step, float) or (type(step) is int and abs(step) < _LARGEST_STEP):
                 found.append(float(step))
     return tuple(found)
 

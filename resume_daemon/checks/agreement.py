@@ -221,7 +221,9 @@ def _check_counters(step: int, evidence: Evidence) -> Iterator[Finding]:
     save shows in one of them alone. Where only one of them counts, it cannot be told which it is.
     """
     scheduler, optimizer = scheduler_step(evidence), optimizer_step(evidence)
-    if scheduler == optimizer is not None and optimizer < step:
+    # Where the name disagrees with the trainer's step, that step is what is wrong.
+    named = evidence.step in {None, step}
+    if named and scheduler == optimizer is not None and optimizer < step:
         steady = _is_explained("optimizer", optimizer, step, evidence)
         yield OPTIMIZER_RESTARTED.finding(
             f"optimizer and schedule have counted {optimizer} steps, the trainer {step}",
@@ -262,11 +264,8 @@ def _is_explained(counter: str, value: int, step: int, evidence: Evidence) -> bo
 def _check_shapes(evidence: Evidence) -> Iterator[Finding]:
     moments = _moment_shapes(evidence)
     files = evidence.files(Role.WEIGHTS)
-    if (
-        not moments
-        or evidence.completeness.missing
-        or not all(shapes_in(n, evidence) for n in files)
-    ):
+    readable = all(shapes_in(name, evidence) for name in files)
+    if not moments or not readable or evidence.completeness.missing:
         return
     weights = Counter(shape for name in files for shape in shapes_in(name, evidence))
     strange = moments - weights
@@ -279,7 +278,7 @@ def _check_shapes(evidence: Evidence) -> Iterator[Finding]:
         return
     adapter = evidence.document(Role.ADAPTER_CONFIGURATION)
     if isinstance(adapter, dict):
-        # Others train parameters that they save in another form (AdaLoRA: pruned, prompts: encoded).
+        # Others save parameters in another form (AdaLoRA: pruned, prompts: encoded).
         if adapter.get("peft_type") != "LORA":
             return
     elif _elements(strange) <= _elements(weights - moments):

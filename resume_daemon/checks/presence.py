@@ -254,16 +254,16 @@ def _tokenizer_lost(evidence: Evidence) -> str | None:
     """Return what shows that a tokenizer is lost, or None: a run may well have none."""
     vocabulary = [n for n in evidence.files(Role.TOKENIZER) if n != "tokenizer_config.json"]
     before = evidence.previous
-    if before is not None and "tokenizer.json" not in vocabulary:
-        # Other files come and go with versions (5.x writes no merges.txt); this one stays.
-        if any(file.name == "tokenizer.json" for file in before.files):
-            return f"tokenizer.json is missing, and {before.checkpoint} has one"
+    earlier = {file.name for file in before.files} if before is not None else set()
+    # Other files come and go with versions (5.x writes no merges.txt); this one stays.
+    if before is not None and "tokenizer.json" in earlier.difference(vocabulary):
+        return f"tokenizer.json is missing, and {before.checkpoint} has one"
     if vocabulary:
         return None
     for name in _TOKENIZER_REMNANTS:
         if name in evidence.listing:
             return f"no tokenizer file is there, but {name} is"
-    if before is not None and any(file.name == "tokenizer.model" for file in before.files):
+    if before is not None and "tokenizer.model" in earlier:
         return f"no tokenizer file is there, but {before.checkpoint} has one"
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from resume_daemon.evidence import Evidence
     from resume_daemon.formats.tensors import TensorSpan
+    from resume_daemon.manifest import TensorRecord
     from resume_daemon.reading.results import FileScan, TensorStatistics
 
 PAGE = 4096
@@ -27,6 +29,9 @@ IMPOSSIBLE_MAGNITUDE = 1.8446744e19
 A flip of the top exponent bit multiplies a value below 2 by 2^128, which lands above it for every
 value that is not itself smaller than 5e-20. Trained weights stay below 1e5.
 """
+_ZERO_COLUMNS = "lora_embedding_A"
+"""Has a column for each token, which stays zero until the token is seen, in every row."""
+
 _FILL = {"F32": 3.4028234663852886e38, "BF16": 3.3895313892515355e38, "F64": 1.7976931348623157e308}
 """The largest finite value of a type, which attention masks use as minus infinity."""
 
@@ -111,7 +116,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _not_finite(name: str, scan: FileScan, code: Code) -> Iterator[Finding]:
-    damaged = [t for t in scan.tensors if t.nan or t.infinite]
+    damaged = [t for t in scan.tensors if t.nan or (t.infinite and not _is_mask(t))]
     if damaged:
         first = damaged[0]
         others = f", and {len(damaged) - 1} more tensors" if len(damaged) > 1 else ""
@@ -120,6 +125,18 @@ def _not_finite(name: str, scan: FileScan, code: Code) -> Iterator[Finding]:
             f"values{others}",
             file=name,
         )
+
+
+def _is_mask(tensor: TensorStatistics) -> bool:
+    """Return whether a tensor is a stored attention mask: minus infinity on one side of a diagonal.
+
+    Buffers such as ``attn_mask`` are part of a module's state unless they are declared otherwise
+    (torch ``nn/modules/module.py: register_buffer(persistent=True)``).
+    """
+    *others, rows, columns = (0, 0, *tensor.shape)
+    pairs = rows * (rows - 1) // 2
+    whole_masks = math.prod(others[2:])
+    return rows == columns > 1 and tensor.infinite == pairs * whole_masks
 
 
 def _impossible(name: str, scan: FileScan) -> Iterator[Finding]:
@@ -158,13 +175,16 @@ def _zeros(evidence: Evidence) -> Iterator[Finding]:
                 continue
             zero = tensor.largest == 0 and not tensor.nan and not tensor.infinite
             siblings[_kind(tensor.name)].append(zero)
-            if zero:
+            # What the file system loses is a page or more: less is the trainer's own zero.
+            if zero and spans[tensor.name].size >= PAGE:
                 zeros.append((name, tensor))
-        yield from _never_written(name, scan, spans)
+        if name in evidence.headers:  # Torch archives have checksums.
+            yield from _never_written(name, scan, spans, may_be_zero=_may_be_zero(name, evidence))
     turned: dict[str, list[str]] = defaultdict(list)
     odd: dict[str, list[str]] = defaultdict(list)
+    known = _records_before(evidence)
     for name, tensor in zeros:
-        before = evidence.previous.tensor(name, tensor.name) if evidence.previous else None
+        before = known.get((name, tensor.name))
         if before is not None and before.largest:
             turned[name].append(tensor.name)
         elif before is None and _never_zero(tensor) and not all(siblings[_kind(tensor.name)]):
@@ -187,7 +207,21 @@ def _some(tensors: list[str]) -> str:
     return f"{tensors[0]} and {len(tensors) - 1} more tensors are"
 
 
-def _never_written(name: str, scan: FileScan, spans: Mapping[str, TensorSpan]) -> Iterator[Finding]:
+def _records_before(evidence: Evidence) -> dict[tuple[str, str], TensorRecord]:
+    """Return what is kept of each tensor of the checkpoint before, by file and name."""
+    if evidence.previous is None:
+        return {}
+    files = evidence.files(Role.WEIGHTS)
+    return {
+        (file, record.name): record
+        for file in files
+        for record in evidence.previous.tensors.get(file, ())
+    }
+
+
+def _never_written(
+    name: str, scan: FileScan, spans: Mapping[str, TensorSpan], *, may_be_zero: bool
+) -> Iterator[Finding]:
     """Find values that end in zeros over whole pages.
 
     Rows of padding at the end of an embedding are zero too, but they begin at a row; a lost write
@@ -198,8 +232,10 @@ def _never_written(name: str, scan: FileScan, spans: Mapping[str, TensorSpan]) -
         span = spans.get(tensor.name)
         if span is None or tensor.zeros_from in {span.begin, span.end}:
             continue
+        if tensor.dtype not in FLOATING or _ZERO_COLUMNS in tensor.name:
+            continue
         tail = span.end - tensor.zeros_from
-        row = span.size // span.shape[0] if span.shape and span.shape[0] else span.size
+        row = span.size // math.prod(span.shape[:-1])
         at_page_to_end = span.end == scan.size and tensor.zeros_from % PAGE == 0
         if _holds_page(tensor.zeros_from, span.end) and (tail % row or at_page_to_end):
             yield NEVER_WRITTEN.finding(
@@ -208,10 +244,12 @@ def _never_written(name: str, scan: FileScan, spans: Mapping[str, TensorSpan]) -
                 file=name,
             )
             return
-    yield from _empty_end(name, scan, spans)
+    yield from _empty_end(name, scan, spans, may_be_zero=may_be_zero)
 
 
-def _empty_end(name: str, scan: FileScan, spans: Mapping[str, TensorSpan]) -> Iterator[Finding]:
+def _empty_end(
+    name: str, scan: FileScan, spans: Mapping[str, TensorSpan], *, may_be_zero: bool
+) -> Iterator[Finding]:
     """Find a file that ends in several tensors of nothing but zeros, a matrix among them.
 
     One zero tensor at the end is not enough: fresh biases and the second halves of adapters are
@@ -225,7 +263,9 @@ def _empty_end(name: str, scan: FileScan, spans: Mapping[str, TensorSpan]) -> It
         if span is None or span.end != begin or tensor.zeros_from > span.begin:
             break
         begin, count = span.begin, count + 1
-        matrices += len(span.shape) > 1
+        matrices += _never_zero(tensor)
+    if may_be_zero and count == len(scan.tensors):
+        return
     if count > 1 and matrices and _holds_page(begin, scan.size):
         yield NEVER_WRITTEN.finding(
             f"{name}: its last {count} tensors are all zero, from byte {begin} on", file=name
@@ -271,32 +311,45 @@ def _nothing_to_learn(evidence: Evidence, since: int) -> str | None:
         for e in (log if isinstance(log, list) else ())
         if isinstance(e, dict) and isinstance(e.get("step"), int) and e["step"] > since
     ]
-    for key, reason in (
-        ("grad_norm", "the gradient was zero"),
-        ("learning_rate", "the rate was zero"),
-    ):
-        values = [e[key] for e in entries if key in e]
-        if values and all(value == 0 for value in values):
-            return reason
+    trained = [e for e in entries if "grad_norm" in e or "learning_rate" in e]
+    if trained and all(e.get("grad_norm") == 0 or e.get("learning_rate") == 0 for e in trained):
+        return "gradient or learning rate were zero"
     return None
 
 
 def _never_zero(tensor: TensorStatistics) -> bool:
     """Return whether training never leaves such a tensor at zero.
 
-    Biases and the second matrix of an adapter start at zero, and stay there where no gradient
-    arrives (an expert that no token was routed to).
+    Biases and one of the two matrices of an adapter start at zero, and stay there where no gradient
+    arrives (an expert that no token was routed to): the second, but of an embedding the first
+    (peft ``tuners/lora/layer.py: reset_lora_parameters``).
     """
     return (
-        len(tensor.shape) > 1
-        and "lora_B" not in tensor.name
-        and "lora_embedding_B" not in tensor.name
+        len(tensor.shape) > 1 and "lora_B" not in tensor.name and _ZERO_COLUMNS not in tensor.name
+    )
+
+
+def _may_be_zero(name: str, evidence: Evidence) -> bool:
+    """Return whether a file of weights may hold zeros alone: a fresh adapter, unless it is LoRA.
+
+    OFT, MiSS and others have no parameter that does not start at zero (measured with peft 0.21).
+    """
+    folder, _, base = name.rpartition("/")
+    configuration = f"{folder}/adapter_config.json" if folder else "adapter_config.json"
+    document = evidence.documents.get(configuration)
+    return (
+        base == "adapter_model.safetensors"
+        and isinstance(document, dict)
+        and document.get("peft_type") != "LORA"
     )
 
 
 def _kind(name: str) -> str:
-    """Return a parameter's name without its layer, so that siblings share it."""
-    return re.sub(r"\d+", "#", name)
+    """Return a parameter's name without layer and expert, so that siblings share it.
+
+    Only numbers that stand alone are taken out: ``w1`` and ``w2`` are no siblings.
+    """
+    return re.sub(r"(?<![^.])\d+(?![^.])", "#", name)
 
 
 def _before(evidence: Evidence) -> str:

@@ -91,9 +91,9 @@ def check(evidence: Evidence) -> Iterator[Finding]:
                 yield _BY_KIND[problem.kind].finding(f"{name}: {problem.message}", file=name)
     names = tensor_names(evidence)
     read = [n for n in evidence.files(Role.WEIGHTS) if n in names]
-    if read and len(read) == len(evidence.files(Role.WEIGHTS)):
-        if all(0 in shape for n in read for shape in shapes_in(n, evidence)):
-            yield NO_TENSORS.finding(f"{read[0]} holds no values", file=read[0])
+    shapes = [shape for n in read for shape in shapes_in(n, evidence)]
+    if read and read == list(evidence.files(Role.WEIGHTS)) and all(0 in shape for shape in shapes):
+        yield NO_TENSORS.finding(f"{read[0]} holds no values", file=read[0])
     totals = {total for n in read if (total := shard_total(n)) is not None}
     shards = [n for n in read if shard_total(n) is not None]
     if len(totals) > 1 or (totals and len(shards) > max(totals)):

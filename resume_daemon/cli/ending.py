@@ -54,7 +54,9 @@ def _sentence(error: OSError) -> ResumeDaemonError:
         return ResumeDaemonError("finish", None, reason, hint=hint)
     hint = "Give this user permission, or run it as the training user."
     denied = isinstance(error, PermissionError)
-    return ResumeDaemonError("use", os.fsdecode(error.filename), reason, hint=hint if denied else "")
+    return ResumeDaemonError(
+        "use", os.fsdecode(error.filename), reason, hint=hint if denied else ""
+    )
 
 
 def _fail(error: ResumeDaemonError) -> NoReturn:

@@ -62,9 +62,7 @@ def show(
         fields = " ".join(
             f"{key}={json.dumps(value, ensure_ascii=False)}"
             for key, value in record.fields.items()
-            if value not in (None, "", [])
-            and key not in _UNTOLD
-            and not isinstance(value, dict)
+            if value not in (None, "", []) and key not in _UNTOLD and not isinstance(value, dict)
         )
         say(f"{record.seq:>6} {record.at:%Y-%m-%d %H:%M:%S} {record.kind:<10} {fields}")
 

@@ -91,8 +91,8 @@ def _checkpoints(path: Path) -> list[Path]:
 
     hint = "Give a checkpoint-<step> directory, or the run directory that holds them."
     real = check_run(path, "verify", missing=hint)
-    names = [name for name in os.listdir(path) if is_checkpoint_name(name)]
-    found = [path / name for name in names if os.path.isdir(path / name)]  # noqa: PTH112  That of Path raises where it may not look.
+    named = [path / each.name for each in path.iterdir() if is_checkpoint_name(each.name)]
+    found = [each for each in named if os.path.isdir(each)]  # noqa: PTH112  That of Path may raise.
     if found:
         return sorted(found, key=lambda p: (step_of(p.name) or 0, p.name))
     if is_checkpoint_name(real.name) or layout_of(list_directory(real, boundary=real.parent)):
@@ -122,7 +122,7 @@ def _verify_all(
                     progress=advance,
                 )
         except ResumeDaemonError as error:
-            if os.path.isdir(real):  # noqa: PTH112  As above.
+            if os.path.isdir(real):  # noqa: PTH112  That of Path may raise.
                 yield target, error
             elif show:
                 say(f"{target}  rotated: the trainer removed it while it was read")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
 from resume_daemon.daemon.keeper import Judged
+from resume_daemon.daemon.messages import UnwrittenError
 from resume_daemon.daemon.roster import Roster, step_of
 from resume_daemon.daemon.worker import SnapshotJob, VerifyJob
 from resume_daemon.errors import ChangedError, ResumeDaemonError, VanishedError
@@ -17,7 +19,9 @@ from resume_daemon.health import (
     CHECKPOINT_INCOMPLETE,
     CHECKPOINT_UNREADABLE,
     CHECKPOINT_UNSOUND,
+    STORAGE_BLOCKED,
     checkpoint_condition,
+    storage_condition,
     unreadable_condition,
 )
 from resume_daemon.layouts.huggingface import TRAINER_STATE
@@ -45,15 +49,26 @@ RETRY_SECONDS = 30.0
 """How soon a checkpoint that could not be read is tried again."""
 
 _KEPT = {Verdict.SOUND, Verdict.DEGRADED, Verdict.UNSOUND}
-_PREFIXES = tuple(
-    f"{code.name}:"
-    for code in (
-        CHECKPOINT_UNSOUND,
-        CHECKPOINT_DEGRADED,
-        CHECKPOINT_INCOMPLETE,
-        CHECKPOINT_UNREADABLE,
-    )
+_PREFIXES = (
+    STORAGE_BLOCKED.name,
+    *(
+        f"{code.name}:"
+        for code in (
+            CHECKPOINT_UNSOUND,
+            CHECKPOINT_DEGRADED,
+            CHECKPOINT_INCOMPLETE,
+            CHECKPOINT_UNREADABLE,
+        )
+    ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a checkpoint has no verdict or no snapshot, and when it is tried again (monotonic)."""
+
+    error: ResumeDaemonError
+    retry_at: float
 
 
 class CheckpointKeeper:
@@ -89,7 +104,7 @@ class CheckpointKeeper:
         self._assign = assign
         self.roster = Roster(run, settings, clock, self._verified)
         self.busy: Job | None = None
-        self._unreadable: dict[str, tuple[str, float]] = {}
+        self._failed: dict[str, Failure] = {}
         self._trainer_logs: dict[str, TrainerLog | None] = {}
 
     def rescan(self) -> None:
@@ -124,7 +139,7 @@ class CheckpointKeeper:
             if self._is_rotated_in_part(name):
                 self._record_rotated(name, self.roster.members[name].seen.fingerprint)
             elif decision.action is Action.VERIFY:
-                retry = self._unreadable.get(name, ("", 0.0))[1]
+                retry = self._retry_at(name)
                 (ready.append(name) if now >= retry else due.append(retry))
             elif decision.look_again is not None:
                 due.append(decision.look_again)
@@ -138,7 +153,7 @@ class CheckpointKeeper:
         """Return whether any checkpoint still waits for a verdict or a snapshot."""
         return (
             self.busy is not None
-            or bool(set(self.roster.decisions()) - set(self._unreadable))
+            or bool(set(self.roster.decisions()) - set(self._failed))
             or self._next_snapshot() is not None
         )
 
@@ -155,12 +170,12 @@ class CheckpointKeeper:
             self.roster.again(name)
             self._record_removed()
         elif isinstance(result, ResumeDaemonError):
-            self._unreadable[name] = (str(result), self._clock.monotonic() + RETRY_SECONDS)
+            self._failed[name] = Failure(result, self._clock.monotonic() + RETRY_SECONDS)
             log.warning("checkpoint cannot be verified", checkpoint=name, reason=str(result))
         elif (member := self.roster.members.get(name)) is None:
             self._record_removed()
         elif member.seen.fingerprint == result.fingerprint:
-            self._unreadable.pop(name, None)
+            self._failed.pop(name, None)
             self._trainer_logs.pop(name, None)
             self._record_verdict(result)
         self.busy = None
@@ -176,7 +191,7 @@ class CheckpointKeeper:
             self.roster.look([message.checkpoint])
             if not isinstance(result, VanishedError | ChangedError):
                 retry = self._clock.monotonic() + RETRY_SECONDS
-                self._unreadable[message.checkpoint] = (str(result), retry)
+                self._failed[message.checkpoint] = Failure(result, retry)
                 log.warning("snapshot failed", checkpoint=message.checkpoint, reason=str(result))
         else:
             main = next(iter(result.curriculum.values()), None)
@@ -194,7 +209,7 @@ class CheckpointKeeper:
                     },
                 )
             )
-            self._unreadable.pop(message.checkpoint, None)
+            self._failed.pop(message.checkpoint, None)
         self.busy = None
 
     def changed(self) -> dict[str, int]:
@@ -248,11 +263,16 @@ class CheckpointKeeper:
             for name, error in self.roster.unreadable.items()
         ]
         conditions += [
-            unreadable_condition(name, reason)
-            for name, (reason, _) in self._unreadable.items()
+            storage_condition(str(failure.error))
+            if isinstance(failure.error, UnwrittenError)
+            else unreadable_condition(name, str(failure.error))
+            for name, failure in self._failed.items()
             if name in self.roster.members
         ]
         return Judged(_PREFIXES, tuple(conditions))
+
+    def _retry_at(self, name: str) -> float:
+        return self._failed[name].retry_at if name in self._failed else 0.0
 
     def _verified(self, name: str) -> str | None:
         state = self._recorder.state.checkpoints.get(name)
@@ -373,7 +393,7 @@ class CheckpointKeeper:
         now = self._clock.monotonic()
         for name, known in state.checkpoints.items():
             member = self.roster.members.get(name)
-            retry = self._unreadable.get(name, ("", 0.0))[1]
+            retry = self._retry_at(name)
             if known.verdict not in _KEPT or member is None or now < retry:
                 continue
             snapshot = state.snapshots.get(name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from resume_daemon.daemon.keeper import Judged
 from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.files import read_error
-from resume_daemon.health import RUN_UNREADABLE, STORAGE_BLOCKED, run_condition
+from resume_daemon.health import RUN_UNREADABLE, run_condition
 from resume_daemon.report.rows import counts, newest_sound
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from resume_daemon.daemon.checkpoint_keeper import CheckpointKeeper
     from resume_daemon.daemon.curriculum_keeper import CurriculumKeeper
-    from resume_daemon.daemon.storage import Storage
     from resume_daemon.daemon.tracker_keeper import TrackerKeeper
     from resume_daemon.ledger.queries import RunState
 
@@ -74,12 +73,10 @@ class Judge:
         members = list(self._checkpoints.roster.members.values())
         return min([self._started_ns, *(member.changed_ns for member in members)])
 
-    def judge(self, storage: Storage) -> Judged:
+    def judge(self) -> Judged:
         """Return everything that was judged, and what is wrong."""
-        prefixes = [RUN_UNREADABLE.name, STORAGE_BLOCKED.name]
+        prefixes = [RUN_UNREADABLE.name]
         conditions = []
-        if (blocked := storage.condition()) is not None:
-            conditions.append(blocked)
         if self.run_error is not None:
             conditions.append(
                 run_condition(f"The run directory {self._run} cannot be read: {self.run_error}.")

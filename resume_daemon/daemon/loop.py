@@ -35,19 +35,19 @@ from resume_daemon.daemon.messages import (
 from resume_daemon.daemon.recorder import Recorder
 from resume_daemon.daemon.roster import Clock
 from resume_daemon.daemon.server_watch import ServerWatch
-from resume_daemon.daemon.storage import Storage
+from resume_daemon.daemon.storage import Storage, why
 from resume_daemon.daemon.supervision import SideTask, stop_all
 from resume_daemon.daemon.tracker_keeper import TrackerKeeper
 from resume_daemon.daemon.tracker_task import TrackerTask
 from resume_daemon.daemon.watch import Watch
 from resume_daemon.daemon.worker import VerifyJob, Worker
 from resume_daemon.errors import LedgerError, ResumeDaemonError
-from resume_daemon.findings import Severity, Verdict
+from resume_daemon.findings import Severity
 from resume_daemon.ledger.ledger import Ledger
 from resume_daemon.lock import HeldError, RunLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from resume_daemon.daemon.messages import Message
     from resume_daemon.daemon.setup import Setup
@@ -134,7 +134,7 @@ class Daemon:
             sinks=[sink.name for sink in setup.sinks],
             minimum=Severity(setup.settings.alerts.minimum_severity),
         )
-        self._storage = Storage(self._recorder, setup.name, host, time.monotonic)
+        self._storage = Storage(self._recorder, setup.state.path, setup.name, host, time.monotonic)
         versions = VersionStore(setup.state.curriculum)
         clock = Clock(time.monotonic, time.time)
         self._curriculum = CurriculumKeeper(
@@ -226,7 +226,7 @@ class Daemon:
         self._watch.start()
         for task in self._tasks:
             task.start()
-        self._rescan()
+        self._guard(self._rescan)
         self._notifier.ready(self._status)
 
     def _end(self) -> None:
@@ -242,15 +242,16 @@ class Daemon:
                 self._guard(lambda closed=message.closed: self._recorder.close(closed))  # type: ignore[misc]
         self._guard(lambda: self._record_event("stop" if self._failed is None else "failed"))
         self._ledger.close()
-        log.info("stopped", reason=self._failed)
+        log.info("stopped")
 
     def _exit_status(self) -> int:
         if self._failed is not None:
             return 1
         if not self._once:
             return 0
-        bad = {Verdict.UNSOUND.value, Verdict.INCOMPLETE.value}
-        return int(any(c.verdict in bad for c in self._recorder.state.checkpoints.values()))
+        firing = self._recorder.state.firing.values()
+        errors = any(each.condition.severity is Severity.ERROR for each in firing)
+        return int(errors or self._storage.blocked)
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if number == signal.SIGHUP:
@@ -277,6 +278,7 @@ class Daemon:
     def _round(self) -> None:
         messages = self._inbox.wait(self._timeout())
         self._deferred.extend(m for m in messages if not isinstance(m, Wake | Signalled))
+        self._supervise(messages)
         if self._stop:
             return
         if self._reload_asked:
@@ -290,6 +292,17 @@ class Daemon:
             self._stop = True
             return
         time.sleep(_BREATH)
+
+    def _supervise(self, messages: Sequence[Message]) -> None:
+        """Stop where a side task has ended: half a daemon would look like a whole one."""
+        for message in messages:
+            if isinstance(message, TaskEnded):
+                self._failed = f"side task {message.task} ended: {message.error!r}"
+        if not self._delivery.alive():
+            self._failed = "a side task that sends alerts ended"
+        if self._failed is not None:
+            log.error("stopping", reason=self._failed)
+            self._stop = True
 
     def _timeout(self) -> float:
         now = time.monotonic()
@@ -327,7 +340,7 @@ class Daemon:
             self._server.follow(self._tracker.view.segments[-1].run_id)
         self._server.record()
         self._tracker.record_checkpoints(self._checkpoints.changed())
-        judged = self._judge.judge(self._storage)
+        judged = self._judge.judge()
         flipped = self._recorder.flip(
             judged.conditions, datetime.now(UTC), evaluated=judged.prefixes
         )
@@ -383,9 +396,6 @@ class Daemon:
                 self._tracker.on_polled(message)
             case AlertClosed():
                 self._storage.close(message.closed)
-            case TaskEnded():
-                self._failed = f"side task {message.task} ended: {message.error!r}"
-                self._stop = True
             case _:
                 pass
 
@@ -393,12 +403,12 @@ class Daemon:
         """Do what writes; a full disk or a lost mount blocks the work, and it is tried again."""
         try:
             work()
+            recovered = self._storage.recover()
         except (LedgerError, OSError) as error:
-            alert = self._storage.block(error)
-            if alert:
-                log.warning("records cannot be written; waiting", reason=str(error))
+            if self._storage.block(error):
+                log.warning("records cannot be written; waiting", reason=why(error))
         else:
-            if self._storage.unblock():
+            if recovered:
                 log.info("records are written again")
 
     def _do_reload(self) -> None:
@@ -439,12 +449,13 @@ class Daemon:
             self._next_watchdog = time.monotonic() + interval
 
     def _is_done(self) -> bool:
-        """Return whether ``--once`` has processed everything that is there."""
-        if self._deferred or self._checkpoints.waiting() or not self._curriculum.ready:
-            return False
-        if self._tracker_task is not None and self._tracker.view is None:
-            return False
-        if not self._recorder.outbox.pending():
+        """Return whether ``--once`` has processed everything that is there, or never will."""
+        if not self._storage.blocked:
+            if self._deferred or self._checkpoints.waiting() or not self._curriculum.ready:
+                return False
+            if self._tracker_task is not None and self._tracker.view is None:
+                return False
+        if not self._storage.pending():
             return True
         if self._once_deadline is None:
             self._once_deadline = time.monotonic() + ONCE_DELIVERY_SECONDS

@@ -6,13 +6,18 @@ import queue
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from resume_daemon.errors import ResumeDaemonError
+
 if TYPE_CHECKING:
     from resume_daemon.alerting.outbox import Closed
     from resume_daemon.curriculum.snapshot import SnapshotIndex
     from resume_daemon.curriculum.state import StateRead
-    from resume_daemon.errors import ResumeDaemonError
     from resume_daemon.trackers.view import TrackerView
     from resume_daemon.verification import Verification
+
+
+class UnwrittenError(ResumeDaemonError):
+    """A file of our own could not be written: the disk is full, or became read-only."""
 
 
 @dataclass(frozen=True, slots=True)

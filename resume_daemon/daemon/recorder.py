@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resume_daemon.alerting.conditions import Flip, State, as_record, flips, record_kind
+from resume_daemon.alerting.conditions import as_record, flips, record_kind
 from resume_daemon.alerting.outbox import Outbox
 from resume_daemon.findings import Severity
 from resume_daemon.ledger.queries import RunState
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
+    from resume_daemon.alerting.conditions import Flip
     from resume_daemon.alerting.outbox import Closed
     from resume_daemon.conditions import Condition
     from resume_daemon.ledger.ledger import Ledger
@@ -34,7 +35,6 @@ class Recorder:
         state: The fold of everything recorded.
         outbox: What is owed to sinks.
         sinks: Names of the configured sinks.
-        told: Keys of conditions that were told already, before they could be recorded.
     """
 
     def __init__(
@@ -44,7 +44,6 @@ class Recorder:
         self.outbox = Outbox(run, host)
         self._ledger = ledger
         self.sinks = tuple(sinks)
-        self.told: set[str] = set()
         self._minimum = minimum
         for record in ledger.records():
             self.state.apply(record)
@@ -87,13 +86,18 @@ class Recorder:
             self.append(*((record_kind(f.condition), as_record(f, self._owed(f))) for f in found))
         return found
 
+    def record_told(self, flip: Flip) -> None:
+        """Record a flip that the sinks were told of before it could be recorded.
+
+        Raises:
+            LedgerError: It could not be written.
+        """
+        self.append((record_kind(flip.condition), as_record(flip, ())))
+
     def close(self, closed: Closed) -> None:
         """Record that an alert reached its sink, or never will."""
         self.append(("alert", closed.as_record()))
 
     def _owed(self, flip: Flip) -> tuple[str, ...]:
-        if flip.state is State.FIRING and flip.condition.key in self.told:
-            self.told.discard(flip.condition.key)
-            return ()
         grave = _GRAVITY.index(flip.condition.severity) <= _GRAVITY.index(self._minimum)
         return self.sinks if grave else ()

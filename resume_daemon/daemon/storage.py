@@ -9,13 +9,14 @@ from blake3 import blake3
 
 from resume_daemon.alerting.conditions import Flip, State
 from resume_daemon.alerting.outbox import Alert
+from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.health import storage_condition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from resume_daemon.alerting.outbox import Closed
-    from resume_daemon.conditions import Condition
     from resume_daemon.daemon.recorder import Recorder
 
 RETRY_SECONDS = 5.0
@@ -30,20 +31,28 @@ class Storage:
 
     Args:
         recorder: The ledger's writer.
+        state: The state directory, named to whoever has to make room.
         run: The run's name in alerts.
         host: This host's name.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, recorder: Recorder, run: str, host: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, recorder: Recorder, state: Path, run: str, host: str, clock: Callable[[], float]
+    ) -> None:
         self._recorder = recorder
+        self._state = state
         self._run = run
         self._host = host
         self._clock = clock
-        self._blocked: Condition | None = None
-        self._to_record: Condition | None = None
+        self._blocked: Flip | None = None
         self._retry = 0.0
         self._direct: dict[str, Alert] = {}
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the last write failed."""
+        return self._blocked is not None
 
     def may_write(self) -> bool:
         """Return whether writing should be tried now."""
@@ -58,23 +67,32 @@ class Storage:
         self._retry = self._clock() + RETRY_SECONDS
         if self._blocked is not None:
             return False
-        self._blocked = storage_condition(f"Records cannot be written: {error}")
+        condition = storage_condition(f"Records cannot be written to {self._state}: {why(error)}.")
         now = datetime.now(UTC)
-        name = f"{self._host}\0{self._run}\0storage\0{now.isoformat()}"
-        message = f"msg_{blake3(name.encode()).hexdigest(length=16)}"
-        flip = Flip(self._blocked, State.FIRING, since=now, at=now)
-        self._direct = {
-            sink: Alert(message, sink, run=self._run, host=self._host, flip=flip)
-            for sink in self._recorder.sinks
-        }
+        self._blocked = Flip(condition, State.FIRING, since=now, at=now)
+        if condition.key not in self._recorder.outbox.firing:
+            name = f"{self._host}\0{self._run}\0{condition.key}\0{now.isoformat()}"
+            message = f"msg_{blake3(name.encode()).hexdigest(length=16)}"
+            self._direct = {
+                sink: Alert(message, sink, run=self._run, host=self._host, flip=self._blocked)
+                for sink in self._recorder.sinks
+            }
         return True
 
-    def unblock(self) -> bool:
-        """Note that a write succeeded; return whether that is news."""
+    def recover(self) -> bool:
+        """Record what could not be recorded when it began; return whether something was blocked.
+
+        To be called after work that went well. Work that had nothing to write proves nothing, so
+        this write is the proof; the condition resolves at the next judgement.
+
+        Raises:
+            LedgerError: Records still cannot be written.
+        """
         if self._blocked is None:
             return False
-        self._to_record, self._blocked = self._blocked, None
-        self._recorder.told.add(self._to_record.key)
+        if self._blocked.condition.key not in self._recorder.outbox.firing:
+            self._recorder.record_told(self._blocked)
+        self._blocked = None
         return True
 
     def pending(self) -> tuple[Alert, ...]:
@@ -92,7 +110,9 @@ class Storage:
         else:
             self._recorder.close(closed)
 
-    def condition(self) -> Condition | None:
-        """Return the condition for one round after the end, so that it is recorded and resolved."""
-        found, self._to_record = self._to_record, None
-        return found
+
+def why(error: Exception) -> str:
+    """Return why a write failed, without a full stop."""
+    if isinstance(error, ResumeDaemonError):
+        return error.reason
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -10,7 +10,7 @@ import structlog
 
 from resume_daemon.curriculum.collect import collect
 from resume_daemon.curriculum.snapshot import CURRICULUM, SnapshotIndex, write_snapshot
-from resume_daemon.daemon.messages import Snapshotted, Verified
+from resume_daemon.daemon.messages import Snapshotted, UnwrittenError, Verified
 from resume_daemon.errors import CancelledError, ChangedError, ResumeDaemonError
 from resume_daemon.listing import list_directory
 from resume_daemon.verification import Options, References, verify
@@ -141,8 +141,9 @@ class Worker:
         contents = dict(collected.contents)
         for file, assignment in job.curriculum.items():
             contents[CURRICULUM + file] = self._versions.get(assignment.digest)
-        return write_snapshot(
-            self._snapshots,
-            contents,
-            SnapshotIndex(job.checkpoint, job.step, curriculum=job.curriculum),
-        )
+        index = SnapshotIndex(job.checkpoint, job.step, curriculum=job.curriculum)
+        try:
+            return write_snapshot(self._snapshots, contents, index)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UnwrittenError("write a snapshot to", self._snapshots, reason) from error

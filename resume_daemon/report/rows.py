@@ -86,7 +86,7 @@ def newest_sound(state: RunState) -> str | None:
 
 
 def firing_as_json(state: RunState) -> list[dict[str, Any]]:
-    """Return what fires now, in the shape that ``status --json`` and ``alerts list --json`` promise."""
+    """Return what fires now, in the shape that ``status`` and ``alerts list`` promise."""
     return [
         {
             "condition": key,

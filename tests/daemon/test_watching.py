@@ -4,16 +4,11 @@ import json
 import os
 import shutil
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-
-import pytest
 
 from tests.checkpoints import write_checkpoint, write_json, zero_second_half
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.daemon.conftest import RunningDaemon
@@ -186,30 +181,6 @@ def test_a_run_directory_that_goes_away_is_a_condition_and_recovers(
     (tmp_path / "moved").rename(run)
     daemon.wait_for(lambda _: _states(records(), "run-unreadable") == ["firing", "resolved"])
     assert [r["verdict"] for r in records() if r["kind"] == "verdict"] == ["sound"]
-
-
-@pytest.fixture
-def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Return the URL of a real HTTP server, and the bodies that it received."""
-    received: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            received.append(json.loads(body))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Stay quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/", received
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def test_an_unsound_checkpoint_alerts_once_over_a_restart_and_resolves(

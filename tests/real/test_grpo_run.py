@@ -193,6 +193,9 @@ def test_each_checkpoint_after_the_resume_is_paired_with_its_newest_row(
     for step in (10, 15, 20):
         pair = pairs[f"checkpoint-{step}"]
         assert (pair.segment, pair.tracker_step) == (newest.name, in_log[step])
+    rows_before = wandb_rows(segments(resumed.home)[0])[-1].tracker_step + 1
+    last = resumed.daemon.of_kind("pair")[-1]
+    assert (last["base"], last["predicted"]) == (rows_before, True)
 
 
 def test_the_ledger_is_whole_after_all_that(resumed: WatchedRun) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -114,3 +115,45 @@ def real_wandb_run(real_wandb_directory: Path) -> tuple[Path, list[dict[str, Any
     lines = "\n".join(payload.hex() for payload, _ in read_log(log).records)
     decoded = _python(DECODING, env=dict(os.environ), text=lines)
     return log, [json.loads(line) for line in decoded.splitlines()]
+
+
+@pytest.fixture(scope="session")
+def watched_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run that a daemon has seen: 5 and 10 sound, 15 damaged, a stage that advanced.
+
+    Shared by tests, which must not change it. Two things that need a network are added to its
+    ledger by hand: what a W&B server said, and an alert that is still owed to a sink ``pager``.
+    """
+    from resume_daemon.alerting.conditions import Flip, State, as_record, record_kind  # noqa: PLC0415
+    from resume_daemon.health import run_condition  # noqa: PLC0415 - only where asked for, as all
+    from resume_daemon.ledger.ledger import Ledger  # noqa: PLC0415
+    from tests.checkpoints import write_checkpoint, write_json, zero_second_half  # noqa: PLC0415
+
+    root = tmp_path_factory.mktemp("watched")
+    run = root / "run"
+    run.mkdir()
+    config = root / "config.yaml"
+    config.write_text(f"run: {run}\nwatch: {{settle_seconds: 0.2}}\n", encoding="utf-8")
+    history: list[dict[str, Any]] = []
+    for last in (5, 10, 15):
+        history += [
+            {"step": n, "performance": 0.5, "stage": n // 6} for n in range(last - 4, last + 1)
+        ]
+        state = {"current_stage": last // 6, "performance_history": history, "timestamp": "t"}
+        write_json(run / "curriculum_state_detailed.json", state)
+        checkpoint = write_checkpoint(run, last)
+        if last == 15:
+            zero_second_half(checkpoint / "model.safetensors")
+        subprocess.run(
+            [sys.executable, "-m", "resume_daemon", "run", "--once", "--config", str(config)],
+            capture_output=True,
+            timeout=50,
+            check=False,
+        )
+    now = datetime.now(UTC)
+    flip = Flip(run_condition("The run was away."), State.FIRING, since=now, at=now)
+    with Ledger.open(run / ".resume_daemon" / "ledger.jsonl", "run") as ledger:
+        answer = {"run_id": "abc", "state": "crashed", "tracker_step": 9, "trainer_step": 9}
+        ledger.append("tracker", tracker="wandb", **answer)
+        ledger.append(record_kind(flip.condition), **as_record(flip, ["pager"]))
+    return run

@@ -28,7 +28,9 @@ OTHER_VALUES = {
 
 
 def with_changed(*paths: str) -> Settings:
-    data: dict[str, object] = {}
+    # Asking the server needs both names, so they are there from the beginning.
+    names = {"entity": "team", "project": "runs"}
+    data: dict[str, object] = {"trackers": {"wandb": {"api": dict(names)}}}
     for path in paths:
         current = value_at(Settings(), path)
         value: object = OTHER_VALUES.get(path)
@@ -45,15 +47,18 @@ def with_changed(*paths: str) -> Settings:
     return Settings.model_validate(data)
 
 
+BEFORE = with_changed()
+
+
 def test_the_same_file_again_changes_nothing() -> None:
-    reload = compare(Settings(), Settings())
+    reload = compare(BEFORE, BEFORE)
     assert (reload.applied, reload.needs_restart) == ((), ())
-    assert reload.settings == Settings()
+    assert reload.settings == BEFORE
 
 
 @pytest.mark.parametrize("path", LEAVES)
 def test_one_changed_setting_is_named_and_either_holds_now_or_waits(path: str) -> None:
-    old, new = Settings(), with_changed(path)
+    old, new = BEFORE, with_changed(path)
     reload = compare(old, new)
     if path in NEEDS_RESTART:
         assert (reload.applied, reload.needs_restart) == ((), (path,))
@@ -65,14 +70,14 @@ def test_one_changed_setting_is_named_and_either_holds_now_or_waits(path: str) -
 
 def test_what_can_be_applied_is_applied_beside_what_has_to_wait() -> None:
     new = with_changed("run", "watch.backend", "watch.rescan_seconds", "log.level")
-    reload = compare(Settings(), new)
+    reload = compare(BEFORE, new)
     assert reload.needs_restart == ("run", "watch.backend")
     assert reload.applied == ("watch.rescan_seconds", "log.level")
     assert reload.settings == with_changed("watch.rescan_seconds", "log.level")
 
 
 def test_a_setting_taken_out_of_the_file_goes_back_to_its_default() -> None:
-    reload = compare(with_changed("log.level"), Settings())
+    reload = compare(with_changed("log.level"), BEFORE)
     assert reload.applied == ("log.level",)
     assert reload.settings.log.level == "info"
 
