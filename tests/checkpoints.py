@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from tests.torch_files import write_torch_file
+from tests.torch_files import Global, Instance, Reduced, write_torch_file
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+Weights = dict[str, np.ndarray[Any, Any]]
 
 HIDDEN = 64
 LAYERS = 3
@@ -34,7 +36,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
 }
 
 
-def weights_at(step: int) -> dict[str, np.ndarray[Any, Any]]:
+def weights_at(step: int) -> Weights:
     """Return weights that differ at every step and hold no zero."""
     random = np.random.default_rng(step)
     return {
@@ -94,23 +96,31 @@ def write_checkpoint(run: Path, step: int, *, seed: int | None = None) -> Path:
     return checkpoint
 
 
-def write_adapter_checkpoint(run: Path, step: int) -> Path:
-    """Write ``checkpoint-<step>`` of a LoRA training; return it."""
-    checkpoint = run / f"checkpoint-{step}"
-    checkpoint.mkdir(parents=True)
-    shapes: dict[str, tuple[int, ...]] = {}
+def adapter_at(step: int) -> Weights:
+    """Return the weights of a LoRA adapter of rank 16."""
+    random = np.random.default_rng(step)
+    weights: Weights = {}
     for layer in range(LAYERS):
         stem = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
-        shapes[f"{stem}.lora_A.weight"] = (16, HIDDEN)
-        shapes[f"{stem}.lora_B.weight"] = (HIDDEN, 16)
-    random = np.random.default_rng(step)
-    save_file(
-        {n: random.standard_normal(s).astype(np.float32) for n, s in shapes.items()},
-        checkpoint / "adapter_model.safetensors",
-    )
-    write_json(checkpoint / "adapter_config.json", {"peft_type": "LORA", "r": 16})
-    write_rest(checkpoint, step, shapes)
+        for name, shape in (("lora_A", (16, HIDDEN)), ("lora_B", (HIDDEN, 16))):
+            weights[f"{stem}.{name}.weight"] = random.standard_normal(shape).astype(np.float32)
+    return weights
+
+
+def write_adapter_checkpoint(run: Path, step: int, weights: Weights | None = None) -> Path:
+    """Write ``checkpoint-<step>`` of a LoRA training; return it."""
+    checkpoint = run / f"checkpoint-{step}"
+    weights = adapter_at(step) if weights is None else weights
+    write_adapter(checkpoint, weights)
+    write_rest(checkpoint, step, {name: array.shape for name, array in weights.items()})
     return checkpoint
+
+
+def write_adapter(folder: Path, weights: Weights, **configuration: Any) -> None:
+    """Write an adapter's weights and configuration."""
+    folder.mkdir(parents=True)
+    save_file(weights, folder / "adapter_model.safetensors")
+    write_json(folder / "adapter_config.json", {"peft_type": "LORA", "r": 16, **configuration})
 
 
 def shard(checkpoint: Path, count: int = 3) -> None:
@@ -133,13 +143,42 @@ def write_rest(checkpoint: Path, step: int, shapes: dict[str, tuple[int, ...]] =
     """Write everything but the weights and the configuration, the trainer state last."""
     write_json(checkpoint / "tokenizer.json", {"model": {"type": "WordLevel", "vocab": {}}})
     write_json(checkpoint / "tokenizer_config.json", {"model_max_length": 64})
-    write_torch_file(checkpoint / "training_args.bin", {"save_only_model": False})
+    write_arguments(checkpoint)
     write_torch_file(checkpoint / "optimizer.pt", optimizer_at(step, shapes))
     scheduler = {"base_lrs": [1e-5], "last_epoch": step, "_step_count": step + 1}
     write_torch_file(checkpoint / "scheduler.pt", scheduler)
     rng = OrderedDict(python=(3, (1, 2, 3), None), cpu=np.arange(256, dtype=np.uint8))
     write_torch_file(checkpoint / "rng_state.pth", rng)
     write_json(checkpoint / "trainer_state.json", trainer_state_at(step))
+
+
+def write_arguments(checkpoint: Path, *, processes: int = 1, **changes: Any) -> None:
+    """Write ``training_args.bin`` with the attributes that matter here."""
+    arguments = {
+        "fp16": False,
+        "optim": Reduced(Global("transformers.training_args", "OptimizerNames"), "adamw_torch"),
+        "save_only_model": False,
+        "distributed_state": Instance(
+            Global("accelerate.state", "PartialState"), num_processes=processes, process_index=0
+        ),
+        **changes,
+    }
+    kind = Global("trl.trainer.grpo_config", "GRPOConfig")
+    write_torch_file(checkpoint / "training_args.bin", Instance(kind, **arguments))
+
+
+def write_rank_states(checkpoint: Path, ranks: int) -> None:
+    """Write the random states of several processes instead of the one."""
+    (checkpoint / "rng_state.pth").unlink()
+    for rank in range(ranks):
+        rng = OrderedDict(python=(3, (rank,), None), cpu=np.arange(256, dtype=np.uint8))
+        write_torch_file(checkpoint / f"rng_state_{rank}.pth", rng)
+
+
+def edit_state(checkpoint: Path, **changes: Any) -> None:
+    """Change keys of ``trainer_state.json``."""
+    path = checkpoint / "trainer_state.json"
+    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **changes})
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -64,6 +64,14 @@ class Reduced:
         return self.reduction
 
 
+class Instance:
+    """An object of a class that need not be there, pickled as pickle does by default."""
+
+    def __init__(self, kind: Global, **state: Any) -> None:
+        self.kind = kind
+        self.state = state
+
+
 class Storage:
     """The record of a tensor, for tensors that no array makes; without content it is missing."""
 
@@ -98,6 +106,14 @@ class _Pickler(_PythonPickler):  # type: ignore[misc]
         self.write(f"c{obj.module}\n{obj.name}\n".encode())
         self.memoize(obj)
 
+    def save_instance(self, obj: Instance) -> None:
+        """Write what makes an object without its constructor, and its attributes."""
+        self.save(obj.kind)
+        self.write(pickle.EMPTY_TUPLE + pickle.NEWOBJ)
+        self.memoize(obj)
+        self.save(obj.state)
+        self.write(pickle.BUILD)
+
     def save_tensor(self, obj: Any) -> None:
         """Write the call that rebuilds a contiguous tensor."""
         if isinstance(obj, Bfloat16):
@@ -110,6 +126,7 @@ class _Pickler(_PythonPickler):  # type: ignore[misc]
         self.save_reduce(Global("torch._utils", "_rebuild_tensor_v2"), arguments, obj=obj)
 
     dispatch[Global] = save_stand_in
+    dispatch[Instance] = save_instance
     dispatch[np.ndarray] = save_tensor
     dispatch[Bfloat16] = save_tensor
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -41,6 +41,25 @@ REMEMBERED = 8
 """Versions of a file whose summaries are compared, to tell a window that rolls from a loss."""
 
 
+@dataclass(slots=True)
+class _AtResume:
+    """The state that was on disk when a process started, and whether it was put back since.
+
+    Kept for as long as that process is the newest: the versions that tell are soon out of sight.
+    """
+
+    started: float
+    before: StateVersion | None = None
+    put_back: bool = False
+
+    def see(self, version: StateVersion) -> None:
+        """Take note of a version, in the order of their times."""
+        if version.mtime_ns / 1e9 <= self.started:
+            self.before = version
+        elif self.before is not None:
+            self.put_back = self.put_back or _was_put_back(version, self.before)
+
+
 class CurriculumKeeper:
     """Stores versions as they are read, and judges them.
 
@@ -65,19 +84,19 @@ class CurriculumKeeper:
         self._windows = {schema.name: schema.history_window for schema in schemas}
         self._save_every = {schema.name: schema.save_every for schema in schemas}
         self._schemas = schemas
-        self._at_start: tuple[tuple[str, float], StateVersion | None] | None = None
-        self._versions = self._remembered()
+        self._at_resume: dict[str, _AtResume] = {}
+        self._versions = self._stored(REMEMBERED)
         self._failing: dict[str, tuple[StateRead, float]] = {}
 
-    def _remembered(self) -> dict[str, list[StateVersion]]:
-        """Return the newest kept versions of each file, as they were before a restart."""
+    def _stored(self, newest: int | None = None) -> dict[str, list[StateVersion]]:
+        """Return the kept versions of each file, the oldest first, without their contents."""
         records: dict[str, list[Record]] = {}
         for record in self._store.records():
             if not record.backup:
                 records.setdefault(record.file, []).append(record)
         found: dict[str, list[StateVersion]] = {}
         for file, kept in records.items():
-            versions = [self._read_back(record) for record in kept[-REMEMBERED:]]
+            versions = [self._read_back(record) for record in kept[-(newest or len(kept)) :]]
             found[file] = [version for version in versions if version is not None]
         return found
 
@@ -209,26 +228,16 @@ class CurriculumKeeper:
         if resume is None:
             return None
         step, started = resume
-        before = self._version_at(file, started)
-        if before is None:
+        known = self._at_resume.get(file)
+        if known is None or known.started != started:
+            known = self._at_resume[file] = _AtResume(started)
+            for version in self._stored().get(file, ()):
+                known.see(version)
+        for version in self._versions[file]:
+            known.see(version)
+        if known.before is None or known.put_back:
             return None
-        after = [v for v in self._versions[file] if v.mtime_ns / 1e9 > started]
-        if any(_was_put_back(version, before) for version in after):
-            return None
-        return ahead_at_resume(before, step)
-
-    def _version_at(self, file: str, moment: float) -> StateVersion | None:
-        """Return the version that was on disk at a moment (seconds since the epoch)."""
-        if self._at_start is not None and self._at_start[0] == (file, moment):
-            return self._at_start[1]
-        kept = [
-            record
-            for record in self._store.records()
-            if record.file == file and not record.backup and record.came_at / 1e9 <= moment
-        ]
-        version = self._read_back(kept[-1]) if kept else None
-        self._at_start = ((file, moment), version)
-        return version
+        return ahead_at_resume(known.before, step)
 
     def _read_back(self, record: Record) -> StateVersion | None:
         """Return a kept version without its content, which may have megabytes."""

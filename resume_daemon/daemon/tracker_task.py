@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,15 +14,10 @@ from resume_daemon.errors import ResumeDaemonError, VanishedError
 from resume_daemon.trackers import wandb_debug_log, wandb_local
 from resume_daemon.trackers.attribution import belonging
 from resume_daemon.trackers.view import Dropped, TrackerView
-from resume_daemon.trackers.wandb_discovery import (
-    NAMES,
-    candidate_segments,
-    find_wandb_directories,
-)
+from resume_daemon.trackers.wandb_discovery import candidate_segments, find_wandb_directories
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from resume_daemon.config.settings import Wandb
     from resume_daemon.daemon.messages import Message
@@ -35,6 +31,8 @@ log = structlog.get_logger()
 
 DISCOVERY_SECONDS = 30.0
 """How often logs are looked for where none is known; a walk through /proc is not free."""
+
+_NO_PROCESSES = Path(os.devnull)
 
 PIECE = 1024 * 1024
 """Bytes of a log per reading, between two looks whether to stop."""
@@ -123,11 +121,15 @@ class TrackerTask:
     def _discover(self) -> None:
         """Find W&B's directories now and then, and the segments in them every time."""
         now = time.monotonic()
-        # W&B makes its directory when the trainer starts; looking for that one costs nothing.
-        begun = not self._found and any((self._run / name).is_dir() for name in NAMES)
-        if begun or now - self._looked >= DISCOVERY_SECONDS:
-            self._looked = now
-            found = find_wandb_directories(self._run, self._settings.directory, os.environ)
+        due = now - self._looked >= DISCOVERY_SECONDS
+        if due or not self._found:
+            # W&B makes its directory when the trainer starts. A look at the usual places costs
+            # nothing; a walk through the processes does, and is taken now and then only.
+            self._looked = now if due else self._looked
+            proc = Path("/proc") if due else _NO_PROCESSES
+            found = find_wandb_directories(
+                self._run, self._settings.directory, os.environ, proc=proc
+            )
             self._found = found[:1]
             self._directories = tuple(each.path for each in self._found)
         candidates = [

@@ -161,7 +161,9 @@ DAMAGES = (
     Damage("rng_state.pth missing", _missing("rng_state.pth"), DEGRADED, ("RD106",), silent=True),
     Damage("trainer_state.json missing", _missing(STATE), INCOMPLETE, ("RD102",)),
     Damage("trainer_state.json cut", _cut_in_half(STATE), UNSOUND, ("RD120",)),
-    Damage("wrong global_step", _wrong_global_step, UNSOUND, ("RD401", "RD409"), silent=True),
+    Damage(
+        "wrong global_step", _wrong_global_step, UNSOUND, ("RD401", "RD403", "RD404"), silent=True
+    ),
     Damage("config.json cut", _cut_in_half("config.json"), UNSOUND, ("RD120",)),
     Damage("config.json missing", _missing("config.json"), DEGRADED, ("RD108",), silent=True),
     Damage(

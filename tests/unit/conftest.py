@@ -1,4 +1,4 @@
-"""A real W&B run, made once per session without a network."""
+"""What is made once per session: a real W&B run without a network, and a run a daemon has seen."""
 
 from __future__ import annotations
 
