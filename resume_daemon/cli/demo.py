@@ -9,10 +9,16 @@ import typer
 
 def command(
     directory: Path | None = typer.Option(
-        None, "--directory", help="Where to keep the run; default: a new temporary directory."
+        None,
+        "--directory",
+        metavar="DIRECTORY",
+        help="Where to keep the run; default: a new temporary directory.",
     ),
 ) -> None:
-    """Start a small trainer and a daemon beside it, break things, and show what is seen."""
+    """Watch a small made-up run go wrong and be caught.
+
+    A trainer and a daemon beside it are started, things are broken, and what is seen is shown.
+    """
     from resume_daemon.demo.scenario import play  # noqa: PLC0415 - only for the demo
 
     raise typer.Exit(play(directory))

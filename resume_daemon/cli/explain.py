@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from resume_daemon.cli.output import JSON_OPTION, print_json, say
+from resume_daemon.cli.output import JSON_OPTION, print_json
 from resume_daemon.errors import UsageError
 
 
@@ -35,9 +35,7 @@ def command(
     if as_json:
         print_json({"schema": 1, "codes": [asdict(found)]})
         return
-    say(f"{found.id} {found.name} ({found.severity.value})")
-    say(f"{found.title}")
-    say(f"\n{found.meaning}")
-    say(f"\nWhat to do: {found.action}")
+    typer.echo(f"{found.id} {found.name} ({found.severity.value})\n{found.title}")
+    typer.echo(f"\n{found.meaning}\n\nWhat to do: {found.action}")
     if found.source:
-        say(f"\nSource: {found.source}")
+        typer.echo(f"\nSource: {found.source}")

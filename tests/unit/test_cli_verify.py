@@ -10,9 +10,9 @@ import pytest
 from safetensors.numpy import save_file
 from typer.testing import CliRunner, Result
 
-from resume_daemon import verification
 from resume_daemon.cli import app
 from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.formats.json_document import read_json
 from tests.checkpoints import weights_at, write_checkpoint, zero_second_half
 
 
@@ -72,14 +72,12 @@ def test_strict_lets_a_degraded_checkpoint_fail(run: Path) -> None:
 def test_a_checkpoint_that_cannot_be_read_fails_and_the_others_are_still_judged(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = verification.read_json
-
     def refuse(path: Path) -> Any:
         if path.parent.name == "checkpoint-5":
             raise ResumeDaemonError("read", path, "Input/output error", hint="Look at the disk.")
-        return read(path)
+        return read_json(path)
 
-    monkeypatch.setattr(verification, "read_json", refuse)
+    monkeypatch.setattr("resume_daemon.verification.read_json", refuse)
     result = invoke("verify", "--json", run)
     assert result.exit_code == 1
     assert verdicts(result) == {"checkpoint-10": "sound"}
@@ -92,13 +90,11 @@ def test_a_checkpoint_that_cannot_be_read_fails_and_the_others_are_still_judged(
 def test_a_checkpoint_that_is_rotated_while_it_is_read_is_no_failure(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = verification.read_json
-
     def rotate_then_read(path: Path) -> Any:
         shutil.rmtree(run / "checkpoint-5", ignore_errors=True)
-        return read(path)
+        return read_json(path)
 
-    monkeypatch.setattr(verification, "read_json", rotate_then_read)
+    monkeypatch.setattr("resume_daemon.verification.read_json", rotate_then_read)
     result = invoke("verify", run)
     assert result.exit_code == 0
     assert "checkpoint-5  rotated: the trainer removed it" in result.stdout

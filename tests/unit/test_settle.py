@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +44,7 @@ class Watch:
         self.changes: list[float] = []
 
     def look(self, after: float, state: str, *, complete: bool) -> Action:
+        """Look once more after some seconds, and return what was decided and done."""
         self.now += after
         if self.seen is None or self.seen.fingerprint != state:
             first = self.seen is None
@@ -90,8 +93,8 @@ def test_what_is_quiet_is_verified_once_and_then_left_alone(
     settings: Settings, looks: list[tuple[float, int, bool]]
 ) -> None:
     watch = Watch(settings)
-    for after, state, complete in looks:
-        watch.look(after, str(state), complete=complete)
+    for after, number, whole in looks:
+        watch.look(after, str(number), complete=whole)
     assert watch.seen is not None
     state, complete = watch.seen.fingerprint, watch.seen.complete
     # One look at the time that was asked for, and no other, is enough.
@@ -116,7 +119,7 @@ def test_nothing_is_verified_twice_in_a_row(
         watch.look(after, str(state), complete=complete)
     states = [state for _, state in watch.verifications]
 
-    assert all(a != b for a, b in zip(states, states[1:], strict=False))
+    assert all(a != b for a, b in pairwise(states))
 
 
 def test_an_incomplete_checkpoint_is_given_up_only_after_a_long_time() -> None:
