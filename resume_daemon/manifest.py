@@ -163,7 +163,7 @@ def read_manifest(path: Path) -> tuple[Manifest, str]:
             steps={name: int(step) for name, step in document["steps"].items()},
         )
         _check_types(manifest)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise FormatError(
             "read the manifest", path, f"it is damaged ({error!r})", hint="Verify again."
         ) from error

@@ -58,7 +58,7 @@ class RangeReader:
         rate_limit: RateLimit,
         cancelled: Callable[[], bool],
     ) -> None:
-        # Reused for every read: one that fits the second-level cache is hashed and scanned there.
+        # Reused for every read: fresh memory would be cleared by the kernel first.
         self._raw = np.empty(read_bytes, np.uint8)
         self._buffer = self._raw.data
         self._keep_page_cache = keep_page_cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -13,23 +12,38 @@ from typer.testing import CliRunner
 
 from resume_daemon.cli import app
 from resume_daemon.lock import RunLock
-from tests.checkpoints import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.unit.conftest import Any as Parameter
+NAMES = {"files", "curriculum"}
+"""Objects whose keys are names of files."""
 
-_NAMED = {"files", "curriculum"}
-"""Objects in a snapshot whose keys are names of files."""
+ARGUMENTS = {
+    "verify": ["{run}"],
+    "status": ["{run}"],
+    "alerts list": ["{run}"],
+    "ledger verify": ["{run}"],
+    "snapshots list": ["{run}"],
+    "snapshots show": ["{run}", "checkpoint-10"],
+    "snapshots diff": ["{run}", "checkpoint-5", "checkpoint-10"],
+    "explain": [],
+    "config check": ["{wrong}"],
+}
+"""What each command that prints JSON is given, so that no part of its document is empty.
+
+``ledger show`` is left out: its records are the ledger's, with as many keys as there are kinds.
+"""
 
 
 def commands(command: Any, name: str = "") -> Iterator[tuple[str, list[Any]]]:
-    """Yield every command's name and its parameters; the program itself is named ``resume-daemon``."""
-    yield name or "resume-daemon", command.params
-    for each, inner in getattr(command, "commands", {}).items():
-        yield from commands(inner, f"{name} {each}".strip())
+    """Yield the name and the parameters of every command; a group has none of its own."""
+    inner = getattr(command, "commands", {})
+    if not inner or not name:
+        yield name or "resume-daemon", command.params
+    for each in inner:
+        yield from commands(inner[each], f"{name} {each}".strip())
 
 
 COMMANDS = dict(commands(typer.main.get_command(app)))
@@ -37,59 +51,73 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 
 @pytest.fixture(scope="module")
 def sections(repository: Path) -> dict[str, str]:
-    """Return the page's sections by the command in their heading."""
     page = (repository / "docs" / "commands.md").read_text(encoding="utf-8")
-    parts = re.split(r"^##+ `(.+?)`.*$", page, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    parts = re.split(r"^##+ (.+)$", page, flags=re.MULTILINE)
+    return {head.strip("`"): body for head, body in zip(parts[1::2], parts[2::2], strict=True)}
 
 
-def test_the_page_has_a_section_for_every_command_and_for_nothing_else(
-    sections: dict[str, str],
-) -> None:
-    groups = {name.split()[0] for name in COMMANDS if " " in name}
-    assert set(sections) == set(COMMANDS) - groups
+def code_in(text: str) -> str:
+    """Return what stands between backticks, outside of examples."""
+    return "\n".join(re.findall(r"`([^`\n]+)`", re.sub(r"(?ms)^```.*?^```$", "", text)))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_and_argument_of_a_command_stands_in_its_section(
+def test_every_command_has_a_section_that_names_its_options_and_arguments(
     sections: dict[str, str], command: str
 ) -> None:
-    if command not in sections:
-        return  # A group, whose commands have sections of their own.
-    section = sections[command]
+    named = code_in(sections[command])
     for parameter in COMMANDS[command]:
-        spelt = [*parameter.opts, *parameter.secondary_opts]
-        names = spelt if spelt[0].startswith("-") else [parameter.metavar]
-        for name in names:
-            if name != "--help":
-                assert re.search(rf"`[^`]*{re.escape(name)}\b[^`]*`", section), (command, name)
+        spellings = [*parameter.opts, *parameter.secondary_opts]
+        if not spellings[0].startswith("-"):
+            spellings = [parameter.metavar]
+        for spelling in spellings:
+            assert re.search(rf"(?m)(^|\s){re.escape(spelling)}(\s|$)", named), spelling
 
 
-def keys(value: Any) -> set[str]:
-    """Return every key of a JSON document that is no name of a file."""
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "resume-daemon"])
+def test_every_section_has_an_example_and_the_exit_status(
+    sections: dict[str, str], command: str
+) -> None:
+    assert f"$ resume-daemon {command}" in sections[command]
+    assert re.search(r"Exit\sstatus:", sections[command])
+
+
+def test_the_page_speaks_of_no_option_that_is_gone(sections: dict[str, str]) -> None:
+    known = {
+        spelling
+        for parameters in COMMANDS.values()
+        for parameter in parameters
+        for spelling in (*parameter.opts, *parameter.secondary_opts)
+    } | {"--help", "-h"}
+    spoken = {
+        option for text in sections.values() for option in re.findall(r"(?<=`)--?[a-z-]+", text)
+    }
+    assert spoken <= known
+
+
+@pytest.mark.parametrize("command", ARGUMENTS)
+def test_every_json_key_that_a_command_prints_stands_in_its_section(
+    sections: dict[str, str], command: str, watched_run: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("bogus: 1\n", encoding="utf-8")
+    arguments = [each.format(run=watched_run, wrong=wrong) for each in ARGUMENTS[command]]
+    with RunLock(watched_run / ".resume_daemon" / "lock"):
+        printed = CliRunner().invoke(app, [*command.split(), "--json", *arguments]).stdout
+    document = json.loads(printed)
+    unnamed = keys_of(document) - set(re.findall(r"\w+", code_in(sections[command])))
+    assert unnamed == set()
+    assert document["schema"] == 1
+
+
+def keys_of(value: Any) -> set[str]:
+    """Return every key of a document, but those that are names of files."""
     if isinstance(value, list):
-        return {key for each in value for key in keys(each)}
+        return set().union(*(keys_of(each) for each in value))
     if not isinstance(value, dict):
         return set()
     found = set(value)
     for key, inner in value.items():
-        of_names = key in _NAMED and isinstance(inner, dict)
-        for each in inner.values() if of_names else (inner,):
-            found |= keys(each)
+        named = key in NAMES and isinstance(inner, dict)
+        found |= keys_of(list(inner.values()) if named else inner)
     return found
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["verify", "status", "alerts list", "ledger verify", "ledger show", "snapshots list",
-     "snapshots show", "snapshots diff", "explain", "config check"],
-)
-def test_every_json_key_that_a_command_prints_stands_in_its_section(
-    sections: dict[str, str], command: str, watched_run: Path, tmp_path: Path
-) -> None:
-    shown = CliRunner().invoke(app, [*command.split(), "--json", *_arguments(command, watched_run, tmp_path)])
-    printed = keys(json.loads(shown.stdout))
-    if command == "ledger show":
-        printed = {"schema", "records"}  # The kinds' own keys are the ledger's, with a page of theirs.
-    named = set(re.findall(r"`\"?([a-z_]+)\"?`", sections[command]))
-    assert printed - named == set()

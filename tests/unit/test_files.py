@@ -24,7 +24,6 @@ from resume_daemon.files import (
     write_atomic,
 )
 
-
 # Reading
 
 

@@ -55,7 +55,7 @@ def index_of(*shards: str) -> dict[str, Any]:
         ("checkpoint--5", None),
         ("Checkpoint-5", None),
         ("my-checkpoint-5", None),
-        ("checkpoint-٥", None),
+        ("checkpoint-\N{ARABIC-INDIC DIGIT FIVE}", None),
         ("checkpoint-" + "9" * 200, None),
     ],
 )
