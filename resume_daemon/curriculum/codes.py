@@ -49,7 +49,7 @@ AHEAD_AT_RESUME = Code(
     "The trainer went back to an earlier step while the state file stayed as it was, so the "
     "curriculum goes on from a step that the weights have not reached, and the steps in between "
     "enter its history twice.",
-    "Stop, restore the curriculum of the checkpoint ('resume-daemon curriculum restore'), and "
+    "Stop, restore the curriculum of the checkpoint ('resume-daemon snapshots restore'), and "
     "resume again.",
     f"{_CALLBACK}; measured by resuming from a checkpoint between two writes of the state",
 )
@@ -81,7 +81,7 @@ UNREADABLE = Code(
     "The curriculum state cannot be read",
     "The file is empty, cut short, or not what its name says, and has been for longer than a write "
     "takes. On resume the trainer fails, or starts the curriculum afresh without a word.",
-    "Restore the last whole version ('resume-daemon curriculum restore'); the damaged one is kept.",
+    "Restore the last whole version ('resume-daemon snapshots restore'); the damaged one is kept.",
     f"{_CALLBACK}: open for writing empties the file before the first byte is written",
 )
 LAG = Code(
