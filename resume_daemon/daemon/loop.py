@@ -15,12 +15,7 @@ import structlog
 from resume_daemon import __version__
 from resume_daemon.alerting.delivery import Delivery
 from resume_daemon.curriculum.snapshot import recover
-from resume_daemon.curriculum.versions import VersionStore
-from resume_daemon.daemon.checkpoint_keeper import CheckpointKeeper
-from resume_daemon.daemon.curriculum_keeper import CurriculumKeeper
-from resume_daemon.daemon.curriculum_task import CurriculumTask
-from resume_daemon.daemon.index_task import IndexTask
-from resume_daemon.daemon.judgement import Judge
+from resume_daemon.daemon.assembly import assemble
 from resume_daemon.daemon.messages import (
     AlertClosed,
     Inbox,
@@ -32,18 +27,11 @@ from resume_daemon.daemon.messages import (
     Verified,
     Wake,
 )
-from resume_daemon.daemon.recorder import Recorder
-from resume_daemon.daemon.roster import Clock
-from resume_daemon.daemon.server_watch import ServerWatch
-from resume_daemon.daemon.storage import Storage, why
-from resume_daemon.daemon.supervision import SideTask, stop_all
-from resume_daemon.daemon.tracker_keeper import TrackerKeeper
-from resume_daemon.daemon.tracker_task import TrackerTask
-from resume_daemon.daemon.watch import Watch
-from resume_daemon.daemon.worker import VerifyJob, Worker
+from resume_daemon.daemon.storage import why
+from resume_daemon.daemon.supervision import stop_all
+from resume_daemon.daemon.worker import VerifyJob
 from resume_daemon.errors import LedgerError, ResumeDaemonError
 from resume_daemon.findings import Severity
-from resume_daemon.ledger.ledger import Ledger
 from resume_daemon.lock import HeldError, RunLock
 
 if TYPE_CHECKING:
@@ -96,6 +84,7 @@ class Daemon:
         self._failed: str | None = None
         self._status = ""
         self._next_rescan = 0.0
+        self._due: float | None = None
         self._next_watchdog = 0.0
         self._once_deadline: float | None = None
 
@@ -121,92 +110,11 @@ class Daemon:
     # Lifecycle
 
     def _open(self) -> None:
-        """Open the ledger, finish what an interruption left, and build the keepers."""
-        setup = self.setup
-        for done in recover(setup.state.snapshots):
+        """Finish what an interruption left, and build everything; nothing runs yet."""
+        for done in recover(self.setup.state.snapshots):
             log.info("recovered", what=done)
-        self._ledger = Ledger.open(setup.state.ledger, setup.name)
-        host = socket.gethostname()
-        self._recorder = Recorder(
-            self._ledger,
-            run=setup.name,
-            host=host,
-            sinks=[sink.name for sink in setup.sinks],
-            minimum=Severity(setup.settings.alerts.minimum_severity),
-        )
-        self._storage = Storage(self._recorder, setup.state.path, setup.name, host, time.monotonic)
-        versions = VersionStore(setup.state.curriculum)
-        clock = Clock(time.monotonic, time.time)
-        self._curriculum = CurriculumKeeper(
-            versions, self._recorder, setup.settings.curriculum, setup.schemas
-        )
-        self._checkpoints = CheckpointKeeper(
-            setup.run,
-            manifests=setup.state.manifests,
-            recorder=self._recorder,
-            settings=setup.settle(once=self._once),
-            clock=clock,
-            assign=self._curriculum.assign,
-        )
-        self._tracker = TrackerKeeper(self._recorder, setup.settings.drift, time.time)
-        self._server = ServerWatch(
-            setup.settings.trackers.wandb.api,
-            self._recorder,
-            os.environ,
-            lambda: self._inbox.put(Wake()),
-        )
-        self._judge = Judge(setup.run, self._checkpoints, self._curriculum, self._tracker)
-        self._worker = Worker(
-            setup.run,
-            snapshots=setup.state.snapshots,
-            versions=versions,
-            configuration=setup.settings.snapshot.configuration_files,
-            options=setup.verification,
-            put=self._inbox.put,
-        )
-        self._build_tasks()
+        self._parts = assemble(self.setup, self._inbox.put, once=self._once)
         self._delivery = self._build_delivery()
-
-    def _build_tasks(self) -> None:
-        setup, put = self.setup, self._inbox.put
-
-        def ended(task: str, error: BaseException | None) -> None:
-            put(TaskEnded(task, error))
-
-        self._tasks = [SideTask("verifier", self._worker.body, ended)]
-        self._curriculum_task: CurriculumTask | None = None
-        self._tracker_task: TrackerTask | None = None
-        wake = {}
-        if setup.settings.curriculum.enabled:
-            self._curriculum_task = CurriculumTask(
-                setup.run,
-                schemas=setup.schemas,
-                patterns=setup.settings.curriculum.files,
-                period=lambda: self._watch.rescan_seconds,
-                put=put,
-            )
-            wake["curriculum"] = SideTask("curriculum", self._curriculum_task.body, ended)
-        if setup.settings.trackers.wandb.enabled:
-            self._tracker_task = TrackerTask(
-                setup.run,
-                settings=setup.settings.trackers.wandb,
-                known=self._tracker.known_segments(),
-                began=self._judge.began,
-                put=put,
-            )
-            wake["trackers"] = SideTask("trackers", self._tracker_task.body, ended)
-        self._tasks += wake.values()
-        if (url := setup.settings.index.url) is not None:
-            index = IndexTask(url, setup.name, setup.state.ledger)
-            self._tasks.append(SideTask("index", index.body, ended))
-        self._watch = Watch(
-            setup,
-            wake=lambda: put(Wake()),
-            curriculum=self._curriculum_task,
-            wake_curriculum=wake["curriculum"].stopping.wake if "curriculum" in wake else None,
-            tracker=self._tracker_task,
-            wake_tracker=wake["trackers"].stopping.wake if "trackers" in wake else None,
-        )
 
     def _build_delivery(self) -> Delivery:
         delivery = Delivery(self.setup.sinks, lambda closed: self._inbox.put(AlertClosed(closed)))
@@ -216,32 +124,32 @@ class Daemon:
     def _start(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        torn = self._ledger.torn
+        torn = self._parts.ledger.torn
         if torn is not None:
             log.warning("torn end of the ledger set aside", path=str(torn.path), bytes=torn.size)
         self._guard(lambda: self._record_event("start"))
         log.info("watching", run=str(self.setup.run), state=str(self.setup.state.path))
         if self.setup.state.reason:
             log.info("state directory", reason=self.setup.state.reason)
-        self._watch.start()
-        for task in self._tasks:
+        self._parts.watch.start()
+        for task in self._parts.tasks:
             task.start()
         self._guard(self._rescan)
         self._notifier.ready(self._status)
 
     def _end(self) -> None:
         self._notifier.stopping()
-        self._watch.close()
-        self._server.stop()
-        stuck = stop_all(self._tasks, STOP_SECONDS * 0.75)
+        self._parts.watch.close()
+        self._parts.server.stop()
+        stuck = stop_all(self._parts.tasks, STOP_SECONDS * 0.75)
         if stuck:
             log.warning("side tasks did not end in time", tasks=stuck)
         self._delivery.stop(STOP_SECONDS * 0.25)
         for message in self._inbox.wait(0):
             if isinstance(message, AlertClosed):
-                self._guard(lambda closed=message.closed: self._recorder.close(closed))  # type: ignore[misc]
+                self._guard(lambda closed=message.closed: self._parts.recorder.close(closed))  # type: ignore[misc]
         self._guard(lambda: self._record_event("stop" if self._failed is None else "failed"))
-        self._ledger.close()
+        self._parts.ledger.close()
         log.info("stopped")
 
     def _exit_status(self) -> int:
@@ -249,9 +157,9 @@ class Daemon:
             return 1
         if not self._once:
             return 0
-        firing = self._recorder.state.firing.values()
+        firing = self._parts.recorder.state.firing.values()
         errors = any(each.condition.severity is Severity.ERROR for each in firing)
-        return int(errors or self._storage.blocked)
+        return int(errors or self._parts.storage.blocked)
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if number == signal.SIGHUP:
@@ -261,7 +169,7 @@ class Daemon:
         self._inbox.put(Signalled())
 
     def _record_event(self, event: str) -> None:
-        self._recorder.append(
+        self._parts.recorder.append(
             (
                 "daemon",
                 {
@@ -284,10 +192,10 @@ class Daemon:
         if self._reload_asked:
             self._reload_asked = False
             self._do_reload()
-        if self._storage.may_write():
+        if self._parts.storage.may_write():
             self._guard(self._work)
         self._tell_manager()
-        self._delivery.submit(self._storage.pending())
+        self._delivery.submit(self._parts.storage.pending())
         if self._once and self._is_done():
             self._stop = True
             return
@@ -311,37 +219,35 @@ class Daemon:
             due.append(self._due - now)
         if self._notifier.watchdog_interval is not None:
             due.append(self._next_watchdog - now)
-        if (retry := self._storage.retry_at()) is not None:
+        if (retry := self._parts.storage.retry_at()) is not None:
             due.append(retry - now)
         if self._once_deadline is not None:
             due.append(0.1)
         return max(0.0, min(due))
-
-    _due: float | None = None
 
     def _work(self) -> None:
         """Do everything that is due. Whatever fails to be recorded is done again later."""
         while self._deferred:
             self._handle(self._deferred[0])
             self._deferred.popleft()
-        dirty = self._watch.dirty()
-        if time.monotonic() >= self._next_rescan or self._watch.overflowed():
+        dirty = self._parts.watch.dirty()
+        if time.monotonic() >= self._next_rescan or self._parts.watch.overflowed():
             self._rescan()
         elif dirty:
-            self._look(lambda: self._checkpoints.look(dirty))
-        job, self._due = self._checkpoints.next_job()
+            self._look(lambda: self._parts.checkpoints.look(dirty))
+        job, self._due = self._parts.checkpoints.next_job()
         if job is not None:
-            self._checkpoints.busy = job
-            self._worker.submit(job)
+            self._parts.checkpoints.busy = job
+            self._parts.worker.submit(job)
             if isinstance(job, VerifyJob):
                 log.debug("verifying", checkpoint=job.checkpoint)
-        self._watch.aim(self._checkpoints.roster.members)
-        if self._tracker.view is not None and self._tracker.view.segments:
-            self._server.follow(self._tracker.view.segments[-1].run_id)
-        self._server.record()
-        self._tracker.record_checkpoints(self._checkpoints.changed())
-        judged = self._judge.judge()
-        flipped = self._recorder.flip(
+        self._parts.watch.aim(self._parts.checkpoints.roster.members)
+        if self._parts.tracker.view is not None and self._parts.tracker.view.segments:
+            self._parts.server.follow(self._parts.tracker.view.segments[-1].run_id)
+        self._parts.server.record()
+        self._parts.tracker.record_checkpoints(self._parts.checkpoints.changed())
+        judged = self._parts.judge.judge()
+        flipped = self._parts.recorder.flip(
             judged.conditions, datetime.now(UTC), evaluated=judged.prefixes
         )
         for flip in flipped:
@@ -352,29 +258,29 @@ class Daemon:
                 key=flip.condition.key,
                 message=flip.condition.message,
             )
-        for closed in self._recorder.outbox.unsendable([s.name for s in self.setup.sinks]):
-            self._recorder.close(closed)
+        for closed in self._parts.recorder.outbox.unsendable([s.name for s in self.setup.sinks]):
+            self._parts.recorder.close(closed)
 
     def _rescan(self) -> None:
-        self._next_rescan = time.monotonic() + self._watch.rescan_seconds
+        self._next_rescan = time.monotonic() + self._parts.watch.rescan_seconds
         self._beat()
-        self._watch.heal()
-        self._look(self._checkpoints.rescan)
+        self._parts.watch.heal()
+        self._look(self._parts.checkpoints.rescan)
 
     def _look(self, look: Callable[[], None]) -> None:
         """Look at checkpoints, unless the run itself is gone: then nothing is said of them."""
         try:
-            self._judge.check_run()
+            self._parts.judge.check_run()
             look()
         except LedgerError:
             raise
         except ResumeDaemonError as error:
-            self._judge.run_error = error.reason
+            self._parts.judge.run_error = error.reason
             log.warning(
                 "the run directory cannot be read", run=str(self.setup.run), reason=str(error)
             )
         else:
-            self._judge.run_error = None
+            self._parts.judge.run_error = None
 
     def _beat(self) -> None:
         try:
@@ -387,15 +293,15 @@ class Daemon:
     def _handle(self, message: Message) -> None:
         match message:
             case Verified():
-                self._checkpoints.on_verified(message)
+                self._parts.checkpoints.on_verified(message)
             case Snapshotted():
-                self._checkpoints.on_snapshotted(message)
+                self._parts.checkpoints.on_snapshotted(message)
             case StatesRead():
-                self._curriculum.on_states(message)
+                self._parts.curriculum.on_states(message)
             case TrackerPolled():
-                self._tracker.on_polled(message)
+                self._parts.tracker.on_polled(message)
             case AlertClosed():
-                self._storage.close(message.closed)
+                self._parts.storage.close(message.closed)
             case _:
                 pass
 
@@ -403,9 +309,9 @@ class Daemon:
         """Do what writes; a full disk or a lost mount blocks the work, and it is tried again."""
         try:
             work()
-            recovered = self._storage.recover()
+            recovered = self._parts.storage.recover()
         except (LedgerError, OSError) as error:
-            if self._storage.block(error):
+            if self._parts.storage.block(error):
                 log.warning("records cannot be written; waiting", reason=why(error))
         else:
             if recovered:
@@ -423,15 +329,12 @@ class Daemon:
         else:
             kept = self.setup.adopt(setup)
             log.info("configuration reloaded", needs_restart=kept or None)
-            self._checkpoints.roster.settings = self.setup.settle(once=False)
-            self._curriculum.settings = self.setup.settings.curriculum
-            self._tracker.settings = self.setup.settings.drift
-            self._worker.options = self.setup.verification
+            self._parts.take_over(self.setup)
             self._delivery.stop(STOP_SECONDS * 0.25)
             # What the old senders reported is recorded before the new ones are told what is owed.
             self._deferred.extend(self._inbox.wait(0))
             self._guard(self._work)
-            self._recorder.configure_sinks(
+            self._parts.recorder.configure_sinks(
                 [sink.name for sink in self.setup.sinks],
                 Severity(self.setup.settings.alerts.minimum_severity),
             )
@@ -439,7 +342,7 @@ class Daemon:
         self._notifier.ready(self._status)
 
     def _tell_manager(self) -> None:
-        status = self._judge.status(self._recorder.state)
+        status = self._parts.judge.status(self._parts.recorder.state)
         if status != self._status:
             self._status = status
             self._notifier.status(status)
@@ -450,12 +353,16 @@ class Daemon:
 
     def _is_done(self) -> bool:
         """Return whether ``--once`` has processed everything that is there, or never will."""
-        if not self._storage.blocked:
-            if self._deferred or self._checkpoints.waiting() or not self._curriculum.ready:
+        if not self._parts.storage.blocked:
+            if (
+                self._deferred
+                or self._parts.checkpoints.waiting()
+                or not self._parts.curriculum.ready
+            ):
                 return False
-            if self._tracker_task is not None and self._tracker.view is None:
+            if self.setup.settings.trackers.wandb.enabled and self._parts.tracker.view is None:
                 return False
-        if not self._storage.pending():
+        if not self._parts.storage.pending():
             return True
         if self._once_deadline is None:
             self._once_deadline = time.monotonic() + ONCE_DELIVERY_SECONDS

@@ -35,29 +35,18 @@ class Watch:
     Args:
         setup: What the daemon runs with.
         wake: Wakes the loop.
-        curriculum: Reads the state files, or None where that is switched off.
-        wake_curriculum: Wakes it.
-        tracker: Reads the tracker's logs, or None.
-        wake_tracker: Wakes it.
+
+    Attributes:
+        curriculum: The task that reads the state files and what wakes it, or None.
+        tracker: The task that reads the tracker's logs and what wakes it, or None.
     """
 
-    def __init__(
-        self,
-        setup: Setup,
-        *,
-        wake: Callable[[], None],
-        curriculum: CurriculumTask | None,
-        wake_curriculum: Callable[[], None] | None,
-        tracker: TrackerTask | None,
-        wake_tracker: Callable[[], None] | None,
-    ) -> None:
+    def __init__(self, setup: Setup, wake: Callable[[], None]) -> None:
+        self.curriculum: tuple[CurriculumTask, Callable[[], None]] | None = None
+        self.tracker: tuple[TrackerTask, Callable[[], None]] | None = None
         self._setup = setup
         self._run = setup.run
         self._wake = wake
-        self._curriculum = curriculum
-        self._wake_curriculum = wake_curriculum
-        self._tracker = tracker
-        self._wake_tracker = wake_tracker
         self._lock = threading.Lock()
         self._dirty: set[str] = set()
         self._overflowed = False
@@ -93,11 +82,11 @@ class Watch:
     def aim(self, checkpoints: Iterable[str]) -> None:
         """Watch the run, its checkpoints, the curriculum files and the tracker's directories."""
         targets = [self._run, *(self._run / name for name in checkpoints)]
-        if self._curriculum is not None:
-            targets += [(self._run / file).parent for file in self._curriculum.files]
-        if self._tracker is not None:
-            targets += self._tracker.directories
-            for segment in self._tracker.segments[-_WATCHED_SEGMENTS:]:
+        if self.curriculum is not None:
+            targets += [(self._run / file).parent for file in self.curriculum[0].files]
+        if self.tracker is not None:
+            targets += self.tracker[0].directories
+            for segment in self.tracker[0].segments[-_WATCHED_SEGMENTS:]:
                 targets += [segment, segment / "logs"]
         wanted = tuple(dict.fromkeys(targets))
         if wanted == self._targets:
@@ -145,7 +134,7 @@ class Watch:
         return is_checkpoint_name(name) or name in _TRACKER_NAMES or self._is_state(name)
 
     def _is_state(self, name: str) -> bool:
-        return self._curriculum is not None and self._curriculum.is_state_name(name)
+        return self.curriculum is not None and self.curriculum[0].is_state_name(name)
 
     def _on_event(self, path: Path) -> None:
         try:
@@ -159,21 +148,20 @@ class Watch:
                 self._dirty.add(name)
             if news:
                 self._wake()
-        elif self._wake_tracker is not None and (
-            name in _TRACKER_NAMES or any(path.is_relative_to(d) for d in self._tracked())
+        elif self.tracker is not None and (
+            name in _TRACKER_NAMES
+            or any(path.is_relative_to(each) for each in self.tracker[0].directories)
         ):
-            self._wake_tracker()
-        elif self._curriculum is not None and self._wake_curriculum is not None and name:
-            if path.relative_to(self._run).as_posix() not in self._curriculum.files:
-                self._curriculum.forget_discovery()
-            self._wake_curriculum()
-
-    def _tracked(self) -> tuple[Path, ...]:
-        return self._tracker.directories if self._tracker is not None else ()
+            self.tracker[1]()
+        elif self.curriculum is not None and name:
+            task, wake = self.curriculum
+            if path.relative_to(self._run).as_posix() not in task.files:
+                task.forget_discovery()
+            wake()
 
     def _on_overflow(self) -> None:
         self._overflowed = True
         self._wake()
-        for wake in (self._wake_curriculum, self._wake_tracker):
-            if wake is not None:
-                wake()
+        for woken in (self.curriculum, self.tracker):
+            if woken is not None:
+                woken[1]()

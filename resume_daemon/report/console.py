@@ -54,10 +54,7 @@ def checkpoint_table(state: RunState, *, last: int | None = None) -> Table:
     table.add_column("verdict", no_wrap=True)
     for name in ("stage", "W&B", "trainer", "drift"):
         table.add_column(name, justify="right", no_wrap=True)
-    if last:
-        table.add_column("why", no_wrap=True, overflow="ellipsis")
-    else:
-        table.add_column("why", overflow="fold")
+    table.add_column("why", overflow="fold")
     for row in rows(state)[-last if last else None :]:
         table.add_row(
             plain(row.checkpoint),
@@ -66,7 +63,8 @@ def checkpoint_table(state: RunState, *, last: int | None = None) -> Table:
             _number(row.tracker_step),
             _number(row.trainer_step),
             Text(_number(row.drift), style="bold red" if row.drift else ""),
-            Text(plain(row.why)),
+            # In the cell: a column that may not wrap would take its room from all others.
+            Text(plain(row.why), no_wrap=bool(last), overflow="ellipsis" if last else "fold"),
         )
     return table
 

@@ -43,11 +43,12 @@ def test_once_ends_with_1_where_a_checkpoint_is_unsound(run: Path, daemon: Runni
 
 
 def test_once_ends_with_1_where_nothing_can_be_recorded(run: Path, daemon: RunningDaemon) -> None:
+    text = daemon.config.read_text().replace("settle_seconds: 0.3", "settle_seconds: 1.5")
+    daemon.config.write_text(text, encoding="utf-8")
     write_checkpoint(run, 5)
-    sidecar = run / ".resume_daemon"
-    sidecar.mkdir()
-    (sidecar / "manifests").symlink_to("/proc/self")  # A directory that takes no file.
     daemon.start("--once")
+    daemon.wait_for(lambda s: s.daemon is not None)
+    _fill_disk(daemon)
     assert _ended(daemon) == 1
     assert daemon.verdicts() == {}
 
@@ -133,15 +134,11 @@ def test_a_full_disk_alerts_once_at_once_and_everything_is_recorded_when_there_i
     daemon.start()
     write_checkpoint(run, 5)
     daemon.wait_for(lambda s: "checkpoint-5" in s.snapshots)
-    assert daemon.process is not None
-    # No file of that process may grow any more, as on a full disk; without root.
-    _, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (0, hard))
+    _fill_disk(daemon)
     write_checkpoint(run, 10)
     daemon.wait_for(lambda _: bool(received))
-    assert daemon.process.poll() is None
     assert set(daemon.verdicts()) == {"checkpoint-5"}
-    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    _fill_disk(daemon, full=False)
     daemon.wait_for(lambda s: "checkpoint-10" in s.snapshots)
     daemon.wait_for(lambda _: len(daemon.of_kind("alert")) == 1)
     assert daemon.stop() == 0
@@ -233,6 +230,14 @@ def _ended(daemon: RunningDaemon) -> int:
 def _reload(daemon: RunningDaemon) -> None:
     assert daemon.process is not None
     daemon.process.send_signal(signal.SIGHUP)
+
+
+def _fill_disk(daemon: RunningDaemon, *, full: bool = True) -> None:
+    """Let no file of the daemon grow any more, as on a full disk but without root; or undo it."""
+    assert daemon.process is not None
+    _, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
+    soft = 0 if full else hard
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def _configure(daemon: RunningDaemon, *lines: str) -> None:

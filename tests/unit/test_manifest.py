@@ -5,7 +5,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resume_daemon.errors import FormatError, VanishedError
@@ -63,6 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("manifests") / "manifests" / "checkpoint-5.json"
 
 
+@settings(max_examples=30)
 @given(MANIFESTS)
 def test_a_manifest_is_read_as_it_was_written(place: Path, manifest: Manifest) -> None:
     digest = write_manifest(place, manifest)

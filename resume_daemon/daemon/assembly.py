@@ -1,0 +1,146 @@
+"""Builds the daemon from its setup: the ledger, a keeper per subject, and the side tasks."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from resume_daemon.curriculum.versions import VersionStore
+from resume_daemon.daemon.checkpoint_keeper import CheckpointKeeper
+from resume_daemon.daemon.curriculum_keeper import CurriculumKeeper
+from resume_daemon.daemon.curriculum_task import CurriculumTask
+from resume_daemon.daemon.index_task import IndexTask
+from resume_daemon.daemon.judgement import Judge
+from resume_daemon.daemon.messages import TaskEnded, Wake
+from resume_daemon.daemon.recorder import Recorder
+from resume_daemon.daemon.roster import Clock
+from resume_daemon.daemon.server_watch import ServerWatch
+from resume_daemon.daemon.storage import Storage
+from resume_daemon.daemon.supervision import SideTask
+from resume_daemon.daemon.tracker_keeper import TrackerKeeper
+from resume_daemon.daemon.tracker_task import TrackerTask
+from resume_daemon.daemon.watch import Watch
+from resume_daemon.daemon.worker import Worker
+from resume_daemon.findings import Severity
+from resume_daemon.ledger.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from resume_daemon.daemon.messages import Message
+    from resume_daemon.daemon.setup import Setup
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the loop works with; nothing of it runs before the loop starts it."""
+
+    ledger: Ledger
+    recorder: Recorder
+    storage: Storage
+    checkpoints: CheckpointKeeper
+    curriculum: CurriculumKeeper
+    tracker: TrackerKeeper
+    server: ServerWatch
+    judge: Judge
+    worker: Worker
+    watch: Watch
+    tasks: list[SideTask]
+
+    def take_over(self, setup: Setup) -> None:
+        """Go on with settings that were changed while the daemon runs."""
+        self.checkpoints.roster.settings = setup.settle(once=False)
+        self.curriculum.settings = setup.settings.curriculum
+        self.tracker.settings = setup.settings.drift
+        self.worker.options = setup.verification
+
+
+def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Parts:
+    """Open the ledger and build everything that reads it, writes it or feeds it.
+
+    Args:
+        setup: What the daemon runs with.
+        put: Leaves a message for the loop.
+        once: The daemon only processes what is there.
+
+    Raises:
+        LedgerError: The ledger cannot be opened.
+    """
+    settings = setup.settings
+    host = socket.gethostname()
+    ledger = Ledger.open(setup.state.ledger, setup.name)
+    recorder = Recorder(
+        ledger,
+        run=setup.name,
+        host=host,
+        sinks=[sink.name for sink in setup.sinks],
+        minimum=Severity(settings.alerts.minimum_severity),
+    )
+    versions = VersionStore(setup.state.curriculum)
+    curriculum = CurriculumKeeper(versions, recorder, settings.curriculum, setup.schemas)
+    checkpoints = CheckpointKeeper(
+        setup.run,
+        manifests=setup.state.manifests,
+        recorder=recorder,
+        settings=setup.settle(once=once),
+        clock=Clock(time.monotonic, time.time),
+        assign=curriculum.assign,
+    )
+    tracker = TrackerKeeper(recorder, settings.drift, time.time)
+    judge = Judge(setup.run, checkpoints, curriculum, tracker)
+    worker = Worker(
+        setup.run,
+        snapshots=setup.state.snapshots,
+        versions=versions,
+        configuration=settings.snapshot.configuration_files,
+        options=setup.verification,
+        put=put,
+    )
+
+    def wake() -> None:
+        put(Wake())
+
+    def task(name: str, body: Callable[..., None]) -> SideTask:
+        return SideTask(name, body, lambda ended, error: put(TaskEnded(ended, error)))
+
+    watch = Watch(setup, wake)
+    tasks = [task("verifier", worker.body)]
+    if settings.curriculum.enabled:
+        reading = CurriculumTask(
+            setup.run,
+            schemas=setup.schemas,
+            patterns=settings.curriculum.files,
+            period=lambda: watch.rescan_seconds,
+            put=put,
+        )
+        tasks.append(task("curriculum", reading.body))
+        watch.curriculum = (reading, tasks[-1].stopping.wake)
+    if settings.trackers.wandb.enabled:
+        following = TrackerTask(
+            setup.run,
+            settings=settings.trackers.wandb,
+            known=tracker.known_segments(),
+            began=judge.began,
+            put=put,
+        )
+        tasks.append(task("trackers", following.body))
+        watch.tracker = (following, tasks[-1].stopping.wake)
+    if settings.index.url is not None:
+        index = IndexTask(settings.index.url, setup.name, setup.state.ledger)
+        tasks.append(task("index", index.body))
+    return Parts(
+        ledger=ledger,
+        recorder=recorder,
+        storage=Storage(recorder, setup.state.path, setup.name, host, time.monotonic),
+        checkpoints=checkpoints,
+        curriculum=curriculum,
+        tracker=tracker,
+        server=ServerWatch(settings.trackers.wandb.api, recorder, os.environ, wake),
+        judge=judge,
+        worker=worker,
+        watch=watch,
+        tasks=tasks,
+    )
