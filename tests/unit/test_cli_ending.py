@@ -55,6 +55,7 @@ def test_help_names_every_command_with_a_whole_sentence_in_80_columns() -> None:
 
 def test_a_closed_pipe_is_no_traceback_and_no_success(watched_run: Path) -> None:
     # The second is so short that it is still in Python's buffer when the command returns.
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     short = ["ledger", "export", watched_run, "--kind", "tracker"]
     for arguments in (["explain"], short):
         reading, writing = os.pipe()
@@ -62,6 +63,7 @@ def test_a_closed_pipe_is_no_traceback_and_no_success(watched_run: Path) -> None
         with os.fdopen(writing, "wb") as closed:
             ended = subprocess.run(
                 [*COMMAND, *map(str, arguments)],
+                env=environ,
                 stdout=closed,
                 stderr=subprocess.PIPE,
                 timeout=30,
