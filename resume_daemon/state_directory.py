@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from dataclasses import dataclass
@@ -101,9 +102,11 @@ def choose_state_directory(
 ) -> StateDirectory:
     """Return where the daemon keeps its files on ``run``; the directory exists and was written to.
 
-    A run that is not writable (another user's, a read-only mount, a full quota) sends it to the
-    user's state directory: ``$STATE_DIRECTORY`` (systemd.exec(5)), ``$XDG_STATE_HOME`` or
-    ``~/.local/state`` (XDG Base Directory Specification 0.8).
+    A run that is not writable (another user's, a read-only mount) sends it to the user's state
+    directory. A full disk does not, where the run has a ledger already: two halves of a record are
+    worth less than one that waits for room. The user's state directory is ``$STATE_DIRECTORY``
+    (systemd.exec(5)), ``$XDG_STATE_HOME`` or ``~/.local/state`` (XDG Base Directory Specification
+    0.8).
 
     Args:
         run: The run directory.
@@ -118,9 +121,10 @@ def choose_state_directory(
     """
     if configured is not None:
         path = configured / _own_name(run)
-        if obstacle := _obstacle(path, parents=True):
+        obstacle = _obstacle(path, parents=True)
+        if obstacle is not None and not _waits_for_room(path, obstacle):
             hint = "Give the daemon's user the right to write there, or change state_dir."
-            raise UsageError("write to the state directory", path, obstacle, hint=hint)
+            raise UsageError("write to the state directory", path, _words(obstacle), hint=hint)
         return StateDirectory(path, "the configuration asks for it")
     if not run.is_dir():
         hint = "It is looked for again; name state_dir to begin without it."
@@ -129,10 +133,12 @@ def choose_state_directory(
     for path, why in _places(run, environ):
         # The run is never made, and everything above a state directory may be.
         obstacle = _obstacle(path, parents=path != run / SIDECAR)
+        if obstacle is not None and _waits_for_room(path, obstacle):
+            return StateDirectory(path, "its ledger is there; the disk is full")
         if obstacle is None:
             reason = "; ".join([*obstacles, f"so it is in {path}, {why}"] if obstacles else [why])
             return StateDirectory(path, reason)
-        obstacles.append(f"{path} cannot be written ({obstacle})")
+        obstacles.append(f"{path} cannot be written ({_words(obstacle)})")
     raise ResumeDaemonError(
         "keep state on", run, "; ".join(obstacles), hint="Name a writable state_dir."
     )
@@ -176,7 +182,7 @@ def _own_name(run: Path) -> str:
     return f"{os.path.basename(real)}-{blake3(os.fsencode(real)).hexdigest()[:8]}"  # noqa: PTH119  The path is a str here.
 
 
-def _obstacle(path: Path, *, parents: bool) -> str | None:
+def _obstacle(path: Path, *, parents: bool) -> OSError | None:
     """Return why a file cannot be kept in ``path``, which is made, or None.
 
     A file is really written: rights, read-only mounts and quotas are not told apart by asking.
@@ -192,8 +198,17 @@ def _obstacle(path: Path, *, parents: bool) -> str | None:
             os.close(fd)
             probe.unlink()
     except OSError as error:
-        return error.strerror or str(error)
+        return error
     return None
+
+
+def _waits_for_room(path: Path, obstacle: OSError) -> bool:
+    """Return whether only room is missing to go on with the ledger that is there."""
+    return obstacle.errno in {errno.ENOSPC, errno.EDQUOT} and (path / "ledger.jsonl").is_file()
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _last_change(state: StateDirectory) -> int:

@@ -116,7 +116,7 @@ def verify(
         references: Manifests to compare with.
         options: How much is read, and how.
         cancelled: Asked often; True ends the work.
-        progress: Told the bytes of each file once it has been read.
+        progress: Told the bytes of each read, from the thread that made it.
 
     Raises:
         UsageError: No layout recognises the directory.
@@ -273,12 +273,11 @@ def _scan(
                 )
         tasks.append(ScanTask(evidence.listing.path(name), spans, records, key=name))
     scans: dict[str, FileScan] = {}
-    with closing(scan_files(tasks, options=reading, cancelled=cancelled)) as results:
+    with closing(scan_files(tasks, reading, cancelled, progress)) as results:
         for task, result in results:
             if isinstance(result, Exception):
                 raise result
             scans[task.key] = result
-            progress(result.bytes_read)
     return Evidence(
         **{each: getattr(evidence, each) for each in Evidence.__slots__ if each != "scans"},
         scans=scans,

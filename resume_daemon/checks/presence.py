@@ -214,7 +214,7 @@ def _optional(evidence: Evidence) -> Iterator[Finding]:
             f"adapter_config.json is missing beside {name}", file=name
         )
     adapter = bool(unexplained) or evidence.has(Role.ADAPTER_CONFIGURATION)
-    if not adapter and not (evidence.has(Role.CONFIGURATION) or _sharded_by_engine(evidence)):
+    if not adapter and not (evidence.has(Role.CONFIGURATION) or _sharded_by_fsdp(evidence)):
         yield CONFIGURATION_MISSING.finding("config.json is missing", file="config.json")
     later = (
         (Role.OPTIMIZER, OPTIMIZER_MISSING, "optimizer.pt", is_deepspeed(evidence.listing)),
@@ -227,16 +227,17 @@ def _optional(evidence: Evidence) -> Iterator[Finding]:
     else:
         for _, code, name, _ in absent:
             yield code.finding(f"{name} is missing", file=name)
-    if not evidence.has(Role.ARGUMENTS) and not _sharded_by_engine(evidence):
+    if not evidence.has(Role.ARGUMENTS) and not _sharded_by_fsdp(evidence):
         yield ARGUMENTS_MISSING.finding("training_args.bin is missing", file="training_args.bin")
     if (reason := _tokenizer_lost(evidence)) is not None:
         yield TOKENIZER_MISSING.finding(reason)
 
 
-def _sharded_by_engine(evidence: Evidence) -> bool:
-    # A sharded FSDP save writes no configuration, arguments or tokenizer (accelerate fsdp_utils).
+def _sharded_by_fsdp(evidence: Evidence) -> bool:
+    # Such a save writes no configuration, arguments or tokenizer (transformers trainer.py:
+    # save_model calls _save for FULL_STATE_DICT alone); DeepSpeed's does.
     return any(
-        evidence.parts[name].format is Format.OPAQUE and "/" in name
+        evidence.parts[name].format is Format.OPAQUE and name.startswith("pytorch_model_fsdp")
         for name in evidence.files(Role.WEIGHTS)
     )
 

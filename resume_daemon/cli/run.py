@@ -67,7 +67,11 @@ def command(
         _wait_for(settings.run, notifier)
     setup = make_setup(settings)
     daemon = Daemon(setup, notifier, once=once, reload=reload if config is not None else None)
-    raise typer.Exit(daemon.run())
+    status = daemon.run()
+    if daemon.stuck:
+        # The interpreter would wait for their threads; everything of ours is written and closed.
+        os._exit(status)
+    raise typer.Exit(status)
 
 
 def _wait_for(run: Path, notifier: Notifier) -> None:

@@ -54,6 +54,9 @@ _BREATH = 0.02
 
 _LONGEST_WAIT = 10.0
 
+_MOST_DEFERRED = 256
+"""Curriculum versions that are held in memory while nothing can be written."""
+
 
 class Daemon:
     """One run, watched from outside.
@@ -63,6 +66,10 @@ class Daemon:
         notifier: Tells the service manager how the daemon is.
         once: Process what is there, and end.
         reload: Reads the configuration again; None where there is none to read.
+
+    Attributes:
+        stuck: Side tasks that did not end when told to, in a read that never returns, say. Their
+            threads would keep the interpreter from ending.
     """
 
     def __init__(
@@ -82,6 +89,8 @@ class Daemon:
         self._stop = False
         self._reload_asked = False
         self._failed: str | None = None
+        self._introduced = False
+        self.stuck: list[str] = []
         self._status = ""
         self._next_rescan = 0.0
         self._due: float | None = None
@@ -127,23 +136,22 @@ class Daemon:
         torn = self._parts.ledger.torn
         if torn is not None:
             log.warning("torn end of the ledger set aside", path=str(torn.path), bytes=torn.size)
-        self._guard(lambda: self._record_event("start"))
         log.info("watching", run=str(self.setup.run), state=str(self.setup.state.path))
         if self.setup.state.reason:
             log.info("state directory", reason=self.setup.state.reason)
         self._parts.watch.start()
         for task in self._parts.tasks:
             task.start()
-        self._guard(self._rescan)
+        self._guard(self._work)
         self._notifier.ready(self._status)
 
     def _end(self) -> None:
         self._notifier.stopping()
         self._parts.watch.close()
         self._parts.server.stop()
-        stuck = stop_all(self._parts.tasks, STOP_SECONDS * 0.75)
-        if stuck:
-            log.warning("side tasks did not end in time", tasks=stuck)
+        self.stuck = stop_all(self._parts.tasks, STOP_SECONDS * 0.75)
+        if self.stuck:
+            log.warning("side tasks did not end in time", tasks=self.stuck)
         self._delivery.stop(STOP_SECONDS * 0.25)
         for message in self._inbox.wait(0):
             if isinstance(message, AlertClosed):
@@ -186,6 +194,7 @@ class Daemon:
     def _round(self) -> None:
         messages = self._inbox.wait(self._timeout())
         self._deferred.extend(m for m in messages if not isinstance(m, Wake | Signalled))
+        self._bound_deferred()
         self._supervise(messages)
         if self._stop:
             return
@@ -200,6 +209,13 @@ class Daemon:
             self._stop = True
             return
         time.sleep(_BREATH)
+
+    def _bound_deferred(self) -> None:
+        """Drop the oldest curriculum versions that wait for room on the disk, beyond a bound."""
+        waiting = [m for m in self._deferred if isinstance(m, StatesRead)]
+        for message in waiting[:-_MOST_DEFERRED]:
+            self._deferred.remove(message)
+            log.warning("a curriculum version is lost: records cannot be written")
 
     def _supervise(self, messages: Sequence[Message]) -> None:
         """Stop where a side task has ended: half a daemon would look like a whole one."""
@@ -227,6 +243,9 @@ class Daemon:
 
     def _work(self) -> None:
         """Do everything that is due. Whatever fails to be recorded is done again later."""
+        if not self._introduced:
+            self._record_event("start")
+            self._introduced = True
         while self._deferred:
             self._handle(self._deferred[0])
             self._deferred.popleft()

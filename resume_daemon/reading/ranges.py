@@ -57,6 +57,7 @@ class RangeReader:
         keep_page_cache: bool,
         rate_limit: RateLimit,
         cancelled: Callable[[], bool],
+        progress: Callable[[int], None],
     ) -> None:
         # Reused for every read: fresh memory would be cleared by the kernel first.
         self._raw = np.empty(read_bytes, np.uint8)
@@ -64,6 +65,7 @@ class RangeReader:
         self._keep_page_cache = keep_page_cache
         self._rate_limit = rate_limit
         self._cancelled = cancelled
+        self._progress = progress
 
     def scan(self, fd: int, task: ScanTask, begin: int, end: int) -> RangeScan:
         """Read bytes ``begin`` to ``end`` once.
@@ -101,6 +103,7 @@ class RangeReader:
                 if keeper:
                     keeper.done(until)
                 hasher.update(self._buffer[: until - offset])
+                self._progress(until - offset)
                 while waiting and waiting[-1].begin < until:
                     active.append(waiting.pop())
                 self._share(active, offset, until)

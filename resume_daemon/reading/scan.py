@@ -105,11 +105,13 @@ def scan_files(
     tasks: Iterable[ScanTask],
     options: ReadOptions = ReadOptions(),
     cancelled: Callable[[], bool] | threading.Event = lambda: False,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Generator[tuple[ScanTask, FileScan | ResumeDaemonError]]:
     """Read many files once, and yield each task with its result as soon as it is there.
 
     Every task is yielded once, in no fixed order. One that fails (see ``scan_file``) does not stop
-    the others. Close the iterator to stop early; it returns when the workers have.
+    the others. Close the iterator to stop early; it returns when the workers have. ``progress`` is
+    told the bytes of each read, from the worker that made it.
     """
     stopped = threading.Event()
     told = cancelled.is_set if isinstance(cancelled, threading.Event) else cancelled
@@ -131,6 +133,7 @@ def scan_files(
                 keep_page_cache=options.keep_page_cache,
                 rate_limit=rate_limit,
                 cancelled=lambda: stopped.is_set() or told(),
+                progress=progress,
             )
             while (found := next_range()) is not None:
                 file, place = found

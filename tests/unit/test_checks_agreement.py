@@ -318,6 +318,12 @@ def test_the_same_lag_without_half_precision_is_one(tmp_path: Path) -> None:
     assert told(verified(checkpoint)) == ["RD404 error"]
 
 
+def test_a_scaler_makes_no_counter_run_ahead(tmp_path: Path) -> None:
+    (checkpoint,) = write_run(tmp_path, (10, 12, 11), fp16=True)
+
+    assert told(verified(checkpoint)) == ["RD403 error", "RD404 error"]
+
+
 def test_an_optimizer_that_stands_still_is_of_the_save_before(tmp_path: Path) -> None:
     first, second = write_run(tmp_path, (100, 97, 100), (200, 97, 200), fp16=True)
 

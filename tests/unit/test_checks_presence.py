@@ -166,16 +166,41 @@ def test_a_deepspeed_checkpoint_is_not_accused_of_what_the_engine_keeps(checkpoi
     assert verification.verdict == "sound"
 
 
+@pytest.mark.parametrize("name", ["config.json", "training_args.bin"])
+def test_deepspeed_saves_the_small_files_too(checkpoint: Path, name: str) -> None:
+    (checkpoint / "model.safetensors").unlink()
+    (checkpoint / name).unlink()
+    (checkpoint / "global_step10").mkdir()
+    (checkpoint / "global_step10" / "mp_rank_00_model_states.pt").write_bytes(b"of an engine")
+
+    assert len([code for code in told(verified(checkpoint)) if code.endswith("warning")]) == 1
+
+
+def test_the_adapter_of_a_sub_directory_is_no_engine_s(adapter: Path) -> None:
+    write_adapter(adapter / "ref", adapter_at(3))
+    (adapter / "training_args.bin").unlink()
+
+    assert told(verified(adapter)) == ["RD107 warning"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("pytorch_model_fsdp_0/.metadata", "optimizer_0/.metadata"),
+        ("pytorch_model_fsdp_0_rank0.bin", "optimizer_0_rank0.bin"),
+        ("pytorch_model_fsdp_rank0.bin", "optimizer_0/.metadata"),
+    ],
+)
 def test_a_sharded_fsdp_checkpoint_has_neither_configuration_nor_arguments(
-    checkpoint: Path,
+    checkpoint: Path, files: tuple[str, ...]
 ) -> None:
     for name in ("model.safetensors", "optimizer.pt", "config.json", "training_args.bin"):
         (checkpoint / name).unlink()
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (checkpoint / name).unlink()
-    for folder in ("pytorch_model_fsdp_0", "optimizer_0"):
-        (checkpoint / folder).mkdir()
-        (checkpoint / folder / ".metadata").write_bytes(b"of an engine")
+    for file in files:
+        (checkpoint / file).parent.mkdir(exist_ok=True)
+        (checkpoint / file).write_bytes(b"of an engine")
 
     assert told(verified(checkpoint)) == ["RD114 info"]
 
@@ -190,11 +215,13 @@ def test_a_lost_tokenizer_is_told_by_what_it_left_behind(checkpoint: Path) -> No
     assert "tokenizer_config.json is" in found(verified(checkpoint), "RD110").message
 
 
-def test_a_run_without_a_tokenizer_lacks_none(checkpoint: Path) -> None:
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (checkpoint / name).unlink()
+def test_a_run_without_a_tokenizer_lacks_none(tmp_path: Path) -> None:
+    before, checkpoint = write_checkpoint(tmp_path, 5), write_checkpoint(tmp_path, 10)
+    for each in (before, checkpoint):
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (each / name).unlink()
 
-    assert told(verified(checkpoint)) == []
+    assert told(verified(checkpoint, before=before)) == []
 
 
 def test_a_tokenizer_that_the_checkpoint_before_had_is_lost(tmp_path: Path) -> None:
@@ -270,6 +297,13 @@ def test_one_state_for_several_processes_is_not_theirs(checkpoint: Path) -> None
     write_arguments(checkpoint, processes=2)
 
     assert told(verified(checkpoint)) == ["RD111 warning"]
+
+
+def test_where_no_random_state_is_left_that_is_told_once(checkpoint: Path) -> None:
+    write_arguments(checkpoint, processes=2)
+    (checkpoint / "rng_state.pth").unlink()
+
+    assert told(verified(checkpoint)) == ["RD106 warning"]
 
 
 def test_the_last_ranks_are_missed_where_the_checkpoint_before_had_them(tmp_path: Path) -> None:

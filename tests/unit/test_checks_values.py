@@ -88,6 +88,19 @@ def test_one_value_that_is_not_finite_is_an_error(
     assert PROJECTION in found(verification, "RD211").message
 
 
+@pytest.mark.parametrize("count", [1, 2016, 64 * 64])
+def test_infinity_in_a_square_weight_is_no_mask_unless_it_fills_one_side(
+    checkpoint: Path, count: int
+) -> None:
+    name = "model.layers.1.self_attn.q_proj.weight"
+    weight = load_file(checkpoint / WEIGHTS)[name].copy()
+    weight.flat[:count] = -np.inf
+    with_weights(checkpoint, **{name: weight})
+
+    expected = [] if count == 64 * 63 // 2 else ["RD211 error"]
+    assert told(verified(checkpoint)) == expected
+
+
 def test_tensors_that_are_not_finite_are_counted(checkpoint: Path) -> None:
     broken = {n: np.full_like(a, np.nan) for n, a in load_file(checkpoint / WEIGHTS).items()}
     save_file(broken, checkpoint / WEIGHTS)
@@ -219,8 +232,27 @@ def test_whole_pages_of_zeros_at_the_end_of_the_file_are_an_error_even_by_rows(
     header = struct.pack("<Q", len(document)) + document
     (checkpoint / WEIGHTS).write_bytes(header + matrix.tobytes())
     (checkpoint / "optimizer.pt").unlink()
-
     assert told(verified(checkpoint)) == ["RD104 warning", "RD212 error"]
+
+    # Where something follows, they are rows of padding.
+    append_tensor(checkpoint / WEIGHTS, "x", "F32", (1,), struct.pack("<f", 1.0))
+    begin = read_header(checkpoint / WEIGHTS).data_begin
+    content = (checkpoint / WEIGHTS).read_bytes()
+    document = content[8:begin].ljust(PAGE - 8)
+    (checkpoint / WEIGHTS).write_bytes(
+        struct.pack("<Q", len(document)) + document + content[begin:]
+    )
+    assert told(verified(checkpoint)) == ["RD104 warning"]
+
+
+def test_rows_of_padding_in_torch_weights_are_fine(checkpoint: Path) -> None:
+    weights = load_file(checkpoint / WEIGHTS)
+    weights[EMBEDDING] = weights[EMBEDDING].copy()
+    weights[EMBEDDING][-40:] = 0
+    (checkpoint / WEIGHTS).unlink()
+    write_torch_file(checkpoint / "pytorch_model.bin", weights)
+
+    assert told(verified(checkpoint)) == []
 
 
 def test_a_mask_of_ones_and_zeros_ends_in_zeros_by_design(checkpoint: Path) -> None:
@@ -337,7 +369,9 @@ def test_a_matrix_that_turned_zero_is_an_error_of_its_own(pair: tuple[Path, Path
 
     assert told(verified(checkpoint)) == []
     assert told(verified(checkpoint, before=before)) == ["RD213 error"]
-    assert "not in checkpoint-5" in found(verified(checkpoint, before=before), "RD213").message
+    assert found(verified(checkpoint, before=before), "RD213").message == (
+        f"{WEIGHTS}: {EMBEDDING} is all zero, and not in checkpoint-5"
+    )
 
 
 def test_what_was_zero_before_may_stay_zero(pair: tuple[Path, Path]) -> None:
@@ -437,7 +471,10 @@ def test_the_trainer_s_own_log_may_explain_it(
     copy_weights(pair)
     edit_state(pair[1], log_history=entries)
 
-    assert told(verified(pair[1], before=pair[0])) == [f"RD216 {severity}"]
+    verification = verified(pair[1], before=pair[0])
+    assert told(verification) == [f"RD216 {severity}"]
+    explained = "(gradient or learning rate were zero)" in verification.findings[0].message
+    assert explained is (severity == "info")
 
 
 def test_one_tensor_that_moved_is_enough(pair: tuple[Path, Path]) -> None:

@@ -32,7 +32,7 @@ with Ledger.open(Path(sys.argv[1]), "run") as ledger:
 
 def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
-    moments = random.Random()  # noqa: S311 - moments, no secrets
+    moments = random.Random()
     for _ in range(30):
         path.unlink(missing_ok=True)
         with subprocess.Popen(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -222,3 +223,20 @@ def test_a_directory_that_cannot_be_prepared_says_where(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResumeDaemonError, match="prepare the state directory"):
         StateDirectory(tmp_path / "file" / "state", "a test").prepare()
+
+
+def test_a_full_disk_does_not_move_a_run_that_has_a_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    (run / ".resume_daemon").mkdir(parents=True)
+    (run / ".resume_daemon" / "ledger.jsonl").touch()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    # The outermost edge: a file system that refuses the probe's bytes.
+    monkeypatch.setattr("resume_daemon.state_directory.write_all", full)
+    chosen = choose_state_directory(run, None, {"HOME": str(tmp_path / "home")})
+    assert chosen.path == run / ".resume_daemon"
+    assert "full" in chosen.reason

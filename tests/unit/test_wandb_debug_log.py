@@ -102,7 +102,7 @@ def test_any_way_in_which_the_log_grows_gives_the_same(
     path.write_bytes(content)
     whole = poll(path)
     path.write_bytes(b"")
-    moments = random.Random(seed)  # noqa: S311 - sizes, no secrets
+    moments = random.Random(seed)
     position, dropped, at = START, list[DroppedRow](), 0
     while at < len(content):
         step = moments.randint(1, 400)

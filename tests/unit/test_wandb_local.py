@@ -36,7 +36,7 @@ def segment(tmp_path: Path, records: Sequence[bytes], name: str = NAME) -> Path:
 
 def healthy_log(steps: int, seed: int = 0) -> list[bytes]:
     """A log like TRL's: side rows carry the last trainer step, the first ones a phantom 0."""
-    source = random.Random(seed)  # noqa: S311 - test data, no secret.
+    source = random.Random(seed)
     records = [testing.header(), testing.run("abc-1"), testing.metric("*", KEY)]
     row = last = 0
     for step in range(1, steps + 1):
@@ -137,7 +137,7 @@ def test_the_run_id_comes_from_the_logs_name(tmp_path: Path) -> None:
 )
 @given(seed=st.integers(0, 2**32))
 def test_polling_a_growing_log_gives_what_one_read_gives(tmp_path: Path, seed: int) -> None:
-    source = random.Random(seed)  # noqa: S311 - test data, no secret.
+    source = random.Random(seed)
     content = testing.encode_log(healthy_log(60, seed))
     directory = segment(tmp_path, [])
     log = directory / "run-abc-1.wandb"

@@ -22,7 +22,7 @@ SETTINGS = settings(
 
 
 def records_of(seed: int, count: int = 400, longest: int = 2000) -> list[bytes]:
-    source = random.Random(seed)  # noqa: S311 - test data, no secret.
+    source = random.Random(seed)
     records = [source.randbytes(source.randint(0, longest)) for _ in range(count)]
     records[count // 2] = source.randbytes(3 * BLOCK)
     return records
@@ -55,7 +55,7 @@ def test_every_record_of_a_log_is_read_whole(tmp_path: Path) -> None:
 @SETTINGS
 @given(seed=st.integers(0, 2**32))
 def test_a_growing_file_gives_what_a_full_read_gives(tmp_path: Path, seed: int) -> None:
-    source = random.Random(seed)  # noqa: S311 - test data, no secret.
+    source = random.Random(seed)
     path = tmp_path / "run-x.wandb"
     path.write_bytes(b"")
     payloads: list[bytes] = []
