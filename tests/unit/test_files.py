@@ -89,7 +89,7 @@ def test_what_is_not_there_has_vanished(tmp_path: Path) -> None:
         (errno.ELOOP, FormatError, "symbolic link"),
         (errno.ENXIO, FormatError, "not a regular file"),
         (errno.EACCES, ResumeDaemonError, "Permission denied. Give the daemon's user read"),
-        (errno.EIO, ResumeDaemonError, "Input/output error"),
+        (errno.EIO, ResumeDaemonError, ": Input/output error."),
     ],
 )
 def test_an_error_of_the_kernel_is_told_as_what_it_means(
@@ -100,6 +100,7 @@ def test_an_error_of_the_kernel_is_told_as_what_it_means(
     assert type(error) is kind
     assert said in str(error)
     assert str(tmp_path) in str(error)
+    assert bool(error.hint) is (number == errno.EACCES)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -125,6 +126,14 @@ def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path: Path) 
     assert (tmp_path / "file").stat().st_ino != inode, "a reader of the old file keeps it"
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_write_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208 - iterating leaves one open meanwhile
+    write_atomic(tmp_path / "file", b"content")
+    read_bounded(tmp_path / "file")
+
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208 - as above
 
 
 def test_a_write_is_on_disk_before_and_after_it_takes_the_name(

@@ -104,6 +104,7 @@ def test_a_checkpoint_is_not_taken_for_staging() -> None:
         ("preprocessor_config.json", Role.OTHER, Format.JSON),
         ("notes/summary.json", Role.OTHER, Format.OPAQUE),
         ("notes/model.safetensors", Role.OTHER, Format.OPAQUE),
+        (f"notes/{SHARDS[0]}", Role.OTHER, Format.OPAQUE),
         ("zero_to_fp32.py", Role.OTHER, Format.OPAQUE),
         ("model.safetensors.tmp", Role.OTHER, Format.OPAQUE),
     ],

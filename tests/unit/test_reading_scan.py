@@ -350,7 +350,7 @@ def test_closing_the_iterator_stops_the_workers(tmp_path: Path, file: Path) -> N
     tasks = [ScanTask(tmp_path / "empty"), *(ScanTask(file, key=str(n)) for n in range(50))]
     results = scan_files(tasks, ReadOptions(bytes_per_second=1), never)
     assert isinstance(next(results)[1], FileScan)
-    results.close()  # type: ignore[attr-defined]  # it is a generator
+    results.close()  # it is a generator
 
 
 def test_a_mistake_of_the_caller_is_raised_and_not_swallowed(file: Path) -> None:

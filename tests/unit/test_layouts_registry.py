@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from resume_daemon.layouts import registry
+from resume_daemon.layouts.huggingface import HuggingFace
+from resume_daemon.layouts.registry import is_checkpoint_name, layout_of, layouts
+from resume_daemon.listing import Entry, EntryKind, Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class ThirdParty(HuggingFace):
+    """A layout of somebody else's: directories ``save_5`` with one file in them."""
+
+    name = "third-party"
+
+    def step_of(self, directory_name: str) -> int | None:
+        prefix, _, number = directory_name.partition("_")
+        return int(number) if prefix in {"save", "partial"} and number.isdigit() else None
+
+    def is_staging(self, directory_name: str) -> bool:
+        return directory_name.startswith("partial_")
+
+    def recognises(self, listing: Listing) -> bool:
+        return "everything.bin" in listing
+
+
+@dataclass
+class Point:
+    """An entry point, as ``importlib.metadata`` gives them."""
+
+    name: str
+    load: Callable[[], Any]
+
+
+def broken() -> Any:
+    raise ImportError("a library is missing")
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    points = [
+        Point("zz-broken", broken),
+        Point("third-party", lambda: ThirdParty),
+        Point("huggingface", broken),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    layouts.cache_clear()
+    yield
+    layouts.cache_clear()
+
+
+def listing(root: str, *names: str) -> Listing:
+    return Listing(Path(root), {n: Entry(n, EntryKind.FILE, 1, 0, 0, 0) for n in names}, 0)
+
+
+def name_of(root: str, *names: str) -> str | None:
+    layout = layout_of(listing(root, *names))
+    return layout.name if layout else None
+
+
+def test_layouts_of_others_are_known_and_one_that_cannot_be_loaded_is_left_out(
+    installed: None, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        assert [layout.name for layout in layouts()] == ["huggingface", "third-party"]
+    assert "layout cannot be loaded" in capsys.readouterr().out + caplog.text
+
+
+def test_a_name_decides_where_files_fit_both_and_files_where_a_name_fits_none(
+    installed: None,
+) -> None:
+    both = ("everything.bin", "trainer_state.json")
+
+    assert name_of("save_5", *both) == "third-party"
+    assert name_of("checkpoint-5", *both) == "huggingface"
+    assert name_of("best", "everything.bin") == "third-party"
+    assert name_of("save_5", "trainer_state.json") == "huggingface"
+    assert name_of("save_5", "nothing") == "third-party"
+    assert name_of("best", "nothing") is None
+
+
+def test_names_of_every_layout_are_checkpoints_and_their_staging_is_none(installed: None) -> None:
+    assert is_checkpoint_name("checkpoint-5")
+    assert is_checkpoint_name("save_5")
+    assert not is_checkpoint_name("partial_5")
+    assert not is_checkpoint_name("other_5")
+
+
+def test_the_project_s_own_layout_is_there_by_itself() -> None:
+    assert [layout.name for layout in layouts()][0] == "huggingface"
