@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+LONGEST_MESSAGE = 1000
+"""Characters of a message; a tensor's name alone may have millions."""
+
+
 class Severity(StrEnum):
     """How much a finding matters; the order of declaration is the order of gravity."""
 
@@ -59,12 +63,17 @@ class Code:
         severity: Severity | None = None,
         hint: str | None = None,
     ) -> Finding:
-        """Return a finding of this code; ``file`` is relative to the checkpoint."""
+        """Return a finding of this code; ``file`` is relative to the checkpoint.
+
+        A message is cut at ``LONGEST_MESSAGE``: names in it come from files.
+        """
         return Finding(
             code=self.id,
             severity=severity or self.severity,
             file=file,
-            message=message,
+            message=message
+            if len(message) <= LONGEST_MESSAGE
+            else f"{message[:LONGEST_MESSAGE]}...",
             hint=self.action if hint is None else hint,
         )
 

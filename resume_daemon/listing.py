@@ -76,13 +76,12 @@ class Listing:
 
         ctime is left out: a chmod or a hard link (a backup) changes no content.
         """
-        hasher = blake3()
-        for name in sorted(self.entries):
-            e = self.entries[name]
-            # A name is bytes to the file system, and need not be UTF-8.
-            hasher.update(os.fsencode(name))
-            hasher.update(f"\0{e.kind}\0{e.size}\0{e.mtime_ns}\0{e.inode}\n".encode())
-        return hasher.hexdigest()
+        lines = [
+            f"{name}\0{e.kind.value}\0{e.size}\0{e.mtime_ns}\0{e.inode}\n"
+            for name, e in sorted(self.entries.items())
+        ]
+        # A name is bytes to the file system, and need not be UTF-8.
+        return blake3(os.fsencode("".join(lines))).hexdigest()
 
 
 def list_directory(root: Path, *, boundary: Path) -> Listing:

@@ -89,10 +89,6 @@ class Manifest:
         """Return the resource of a file, or those of its ranges in order."""
         return tuple(r for r in self.resources if file_of(r.name) == file)
 
-    def tensor(self, file: str, name: str) -> TensorRecord | None:
-        """Return what is kept of one tensor."""
-        return next((t for t in self.tensors.get(file, ()) if t.name == name), None)
-
 
 def digest_of(content: bytes) -> str:
     """Return the digest under which the ledger refers to a manifest's bytes."""

@@ -117,5 +117,6 @@ def test_a_finding_has_the_severity_and_the_hint_of_its_code_unless_told_otherwi
         "message": "x",
         "hint": "do this",
     }
+    assert value.finding("x" * 10**6).message == "x" * 1000 + "..."
     other = value.finding("x", severity=Severity.INFO, hint="")
     assert (other.severity, other.hint, other.file) == (Severity.INFO, "", None)

@@ -74,6 +74,7 @@ def test_content_that_changed_under_an_untouched_name_is_an_error(
     assert told(verified(checkpoint)) == [], "no other check can see it"
     assert told(verification) == ["RD221 error"]
     assert found(verification, "RD221").file == WEIGHTS
+    assert found(verification, "RD221").message == f"{WEIGHTS}: it changed in silence"
 
 
 def test_one_part_that_was_changed_later_is_an_error(checkpoint: Path, recorded: Manifest) -> None:
@@ -164,6 +165,24 @@ def test_the_range_that_changed_is_named(checkpoint: Path) -> None:
     flip_low_bit(checkpoint / WEIGHTS, in_silence=True)
 
     assert look(recorded)[1] == [f"{WEIGHTS}: bytes 65536 to 131072 changed in silence"]
+
+    with (checkpoint / WEIGHTS).open("ab") as file:
+        file.write(b"\1")
+    assert f"{WEIGHTS}: bytes 65536 to 131072 changed after it was verified" in look(recorded)[1]
+
+
+def test_a_file_of_another_length_has_other_ranges(checkpoint: Path) -> None:
+    options = Options(reading=ReadOptions(range_bytes=65536))
+    boundary = checkpoint.parent
+    recorded = verify(checkpoint, boundary=boundary, options=options).manifest
+    with (checkpoint / WEIGHTS).open("ab") as file:
+        file.write(b"\1")
+    again = verify(
+        checkpoint, boundary=boundary, options=options, references=References(recorded=recorded)
+    )
+
+    message = found(again, "RD222").message
+    assert message == f"{WEIGHTS}: its size changed after it was verified"
 
 
 def test_a_name_that_looks_like_a_range_is_compared_too(

@@ -40,6 +40,13 @@ def test_a_flipped_bit_in_the_optimizer_is_found_by_its_checksum(checkpoint: Pat
     assert "data/1" in finding.message
 
 
+def test_damage_in_two_places_is_not_taken_for_checksums_that_are_off(checkpoint: Path) -> None:
+    for tensor in ("state.0.exp_avg", "state.3.exp_avg_sq"):
+        flip_a_bit_of(checkpoint / "optimizer.pt", tensor)
+
+    assert "2 of" in found(verified(checkpoint), "RD303").message
+
+
 def test_a_flipped_bit_in_torch_weights_is_found(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").unlink()
     write_torch_file(checkpoint / "pytorch_model.bin", weights_at(10))
@@ -118,3 +125,5 @@ def test_training_arguments_of_a_script_are_no_danger(checkpoint: Path) -> None:
         checkpoint / "training_args.bin", Instance(Global("__main__", "MyArguments"), lr=1e-5)
     )
     assert told(verified(checkpoint)) == ["RD307 info"]
+    message = found(verified(checkpoint), "RD307").message
+    assert message == "training_args.bin names __main__.MyArguments"

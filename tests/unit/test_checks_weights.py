@@ -86,6 +86,15 @@ def test_weights_without_values_are_an_error(
     assert told(verified(checkpoint))[0] == "RD207 error"
 
 
+def test_weights_that_an_engine_gathers_elsewhere_may_be_empty_here(checkpoint: Path) -> None:
+    save_file({name: np.zeros(0, np.float32) for name in SHAPES}, checkpoint / WEIGHTS)
+    (checkpoint / "optimizer.pt").unlink()
+    (checkpoint / "global_step10").mkdir()
+    (checkpoint / "global_step10" / "mp_rank_00_model_states.pt").write_bytes(b"of an engine")
+
+    assert told(verified(checkpoint)) == ["RD114 info"]
+
+
 def test_a_buffer_without_values_is_no_matter(checkpoint: Path) -> None:
     save_file({**weights_at(10), "buffer": np.zeros((0,), np.float32)}, checkpoint / WEIGHTS)
 

@@ -51,7 +51,11 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         Point("third-party", lambda: ThirdParty),
         Point("huggingface", broken),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr(
+        registry,
+        "entry_points",
+        lambda *, group: points if group == registry.ENTRY_POINT_GROUP else [],
+    )
     layouts.cache_clear()
     yield
     layouts.cache_clear()
@@ -95,4 +99,4 @@ def test_names_of_every_layout_are_checkpoints_and_their_staging_is_none(install
 
 
 def test_the_project_s_own_layout_is_there_by_itself() -> None:
-    assert [layout.name for layout in layouts()][0] == "huggingface"
+    assert next(layout.name for layout in layouts()) == "huggingface"
