@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from tests.torch_files import Global, Instance, Reduced, write_torch_file
+from tests.torch_files import Global, Instance, Reduced, torch_file, write_torch_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,12 +145,24 @@ def write_rest(checkpoint: Path, step: int, shapes: dict[str, tuple[int, ...]] =
     write_json(checkpoint / "tokenizer.json", {"model": {"type": "WordLevel", "vocab": {}}})
     write_json(checkpoint / "tokenizer_config.json", {"model_max_length": 64})
     write_arguments(checkpoint)
-    write_torch_file(checkpoint / "optimizer.pt", optimizer_at(step, shapes))
-    scheduler = {"base_lrs": [1e-5], "last_epoch": step, "_step_count": step + 1}
-    write_torch_file(checkpoint / "scheduler.pt", scheduler)
-    rng = OrderedDict(python=(3, (1, 2, 3), None), cpu=np.arange(256, dtype=np.uint8))
-    write_torch_file(checkpoint / "rng_state.pth", rng)
+    for name, content in _states_at(step, tuple(shapes.items())).items():
+        (checkpoint / name).write_bytes(content)
     write_json(checkpoint / "trainer_state.json", trainer_state_at(step))
+
+
+@cache
+def _states_at(step: int, shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, bytes]:
+    """Return the torch files of a step; making them takes longer than verifying them."""
+    values = {
+        "optimizer.pt": optimizer_at(step, dict(shapes)),
+        "scheduler.pt": {"base_lrs": [1e-5], "last_epoch": step, "_step_count": step + 1},
+        "rng_state.pth": OrderedDict(
+            python=(3, (1, 2, 3), None), cpu=np.arange(256, dtype=np.uint8)
+        ),
+    }
+    return {
+        name: torch_file(value, folder=name.partition(".")[0]) for name, value in values.items()
+    }
 
 
 def write_arguments(checkpoint: Path, *, processes: int = 1, **changes: Any) -> None:

@@ -141,10 +141,14 @@ def write_torch_file(path: Path, value: Any, *, crc: bool = True, protocol: int 
             ``torch.serialization.set_crc32_options(False)``.
         protocol: Of the pickle; torch uses 2.
     """
+    path.write_bytes(torch_file(value, folder=path.stem, crc=crc, protocol=protocol))
+
+
+def torch_file(value: Any, *, folder: str, crc: bool = True, protocol: int = 2) -> bytes:
+    """Return the content of such a file, whose records lie below ``folder``."""
     stream = io.BytesIO()
     pickler = _Pickler(stream, protocol)
     pickler.dump(value)
-    folder = path.stem
     records = [
         (f"{folder}/data.pkl", stream.getvalue()),
         (f"{folder}/.format_version", b"1"),
@@ -158,7 +162,7 @@ def write_torch_file(path: Path, value: Any, *, crc: bool = True, protocol: int 
         (f"{folder}/version", b"3\n"),
         (f"{folder}/.data/serialization_id", b"0" * 40),
     ]
-    path.write_bytes(zip_archive(records, crc=crc))
+    return zip_archive(records, crc=crc)
 
 
 def zip_archive(records: Sequence[tuple[str, bytes]], *, crc: bool = True) -> bytes:

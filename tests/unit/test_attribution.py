@@ -141,7 +141,8 @@ def test_what_a_row_of_history_holds_names_nobody(tmp_path: Path, kind: object) 
     segments = [
         segment(tmp_path, "a", record, number=0),
         segment(tmp_path, "b", record[2:], number=1),  # without a number before
-        segment(tmp_path, "c", number=2),
+        segment(tmp_path, "d", b"\x08\x80\x80\x01" + record[2:], number=2),  # with a large one
+        segment(tmp_path, "c", number=3),
     ]
 
     assert ids(belonging(segments, RUN)[0]) == ["c"]
@@ -161,11 +162,12 @@ def test_segments_without_a_log_or_with_a_broken_one_are_no_trouble(tmp_path: Pa
     broken = tmp_path / "run-20260101_000001-y"
     broken.mkdir()
     (broken / "run-y.wandb").write_bytes(b"this is no log")
-    odd = segment(tmp_path, "z", environment("output_dir") + b"\x82", number=2)
+    cut = [environment("output_dir") + b"\x82", b"\x08", b"\x08\x80", b"\x08\x01", b""]
+    odd = segment(tmp_path, "z", *cut, number=2)
     good = segment(tmp_path, "a", configuration("out/grpo-1"), number=3)
 
     assert belonging([empty, broken, odd, good], RUN) == ([good], "")
-    assert ids(belonging([empty, broken, odd], RUN)[0]) == ["z"]
+    assert ids(belonging([broken, odd, empty], RUN)[0]) == ["z"]
 
 
 # Real logs

@@ -241,6 +241,15 @@ def test_an_optimizer_of_any_kind_is_not_accused(checkpoint: Path, state: Any) -
     assert told(verified(checkpoint)) == []
 
 
+@pytest.mark.parametrize("step", [5, 5.0, np.array([5], np.int64), np.array(5.0, np.float32)])
+def test_a_counter_of_any_kind_is_compared(checkpoint: Path, step: Any) -> None:
+    state = {0: {"step": step}, 1: {"step": 2}, 2: "no state", 3: {"steps": 99}}
+    write_torch_file(checkpoint / "optimizer.pt", {"state": state, "param_groups": []})
+
+    assert told(verified(checkpoint)) == ["RD404 error"]
+    assert "has counted 5 steps" in found(verified(checkpoint), "RD404").message
+
+
 @pytest.mark.parametrize(
     "step", [-5, 2**60, 10**4000, math.nan, math.inf, True, "10", np.array(np.nan, np.float32)]
 )

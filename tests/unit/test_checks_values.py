@@ -374,6 +374,17 @@ def test_a_matrix_that_turned_zero_is_an_error_of_its_own(pair: tuple[Path, Path
     )
 
 
+def test_a_matrix_in_torch_weights_that_turned_zero_is_an_error(pair: tuple[Path, Path]) -> None:
+    for each in pair:
+        weights = load_file(each / WEIGHTS)
+        if each is pair[1]:
+            weights[EMBEDDING] = np.zeros_like(weights[EMBEDDING])
+        (each / WEIGHTS).unlink()
+        write_torch_file(each / "pytorch_model.bin", weights)
+
+    assert told(verified(pair[1], before=pair[0])) == ["RD213 error"]
+
+
 def test_what_was_zero_before_may_stay_zero(pair: tuple[Path, Path]) -> None:
     for each in pair:
         with_weights(each, **{EMBEDDING: np.zeros((96, HIDDEN), np.float32)})

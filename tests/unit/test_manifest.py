@@ -4,9 +4,11 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from resume_daemon.errors import FormatError, VanishedError
 from resume_daemon.manifest import (
@@ -92,6 +94,17 @@ def test_the_manifest_of_a_checkpoint_says_what_it_consisted_of(tmp_path: Path) 
     assert norm.shape == (64,)
     assert norm.largest
     assert norm.nonfinite == 0
+
+
+def test_values_that_are_not_finite_are_counted_in_the_manifest(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path, 20)
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["model.norm.weight"] = np.array([np.nan, np.inf, -np.inf, 2.0], np.float32)
+    save_file(weights, checkpoint / "model.safetensors")
+    records = manifest_of(checkpoint).tensors["model.safetensors"]
+
+    (norm,) = (record for record in records if record.name == "model.norm.weight")
+    assert (norm.nonfinite, norm.largest, norm.rms) == (3, 2.0, 2.0)
 
 
 NAMES = st.text(st.sampled_from("ab:/.059²"), min_size=1, max_size=10)

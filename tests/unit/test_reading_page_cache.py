@@ -88,15 +88,22 @@ def fd(path: Path) -> Iterator[int]:
 def test_a_scan_leaves_the_page_cache_as_it_was(
     path: Path, fd: int, begin: int, end: int, range_bytes: int
 ) -> None:
-    for _ in range(5):
+    # A machine short of memory takes pages away at any moment, also while we scan; it does not do
+    # so every time, and a scan that leaves something behind would.
+    differing: list[int] = []
+    for _ in range(8):
+        evict(fd)
         warm(fd, begin, end)
         before = resident(fd)
-        if int(before.sum()) == end - begin:
-            break
-    else:
+        if int(before.sum()) != end - begin:
+            continue
+        scan_file(path, options=ReadOptions(range_bytes=range_bytes), cancelled=lambda: False)
+        differing.append(int((before != resident(fd)).sum()))
+        if differing[-1] <= 2:
+            return
+    if not differing:
         pytest.skip("the kernel takes pages away, or reads more than is asked for")
-    scan_file(path, options=ReadOptions(range_bytes=range_bytes), cancelled=lambda: False)
-    assert int((before != resident(fd)).sum()) <= 2
+    pytest.fail(f"pages that are not as they were, at each attempt: {differing}")
 
 
 def test_a_cancelled_scan_drops_all_but_what_is_still_on_its_way(fd: int) -> None:
