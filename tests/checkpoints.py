@@ -144,7 +144,6 @@ def write_rest(checkpoint: Path, step: int, shapes: dict[str, tuple[int, ...]] =
     """Write everything but the weights and the configuration, the trainer state last."""
     write_json(checkpoint / "tokenizer.json", {"model": {"type": "WordLevel", "vocab": {}}})
     write_json(checkpoint / "tokenizer_config.json", {"model_max_length": 64})
-    write_arguments(checkpoint)
     for name, content in _states_at(step, tuple(shapes.items())).items():
         (checkpoint / name).write_bytes(content)
     write_json(checkpoint / "trainer_state.json", trainer_state_at(step))
@@ -154,6 +153,7 @@ def write_rest(checkpoint: Path, step: int, shapes: dict[str, tuple[int, ...]] =
 def _states_at(step: int, shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, bytes]:
     """Return the torch files of a step; making them takes longer than verifying them."""
     values = {
+        "training_args.bin": _arguments(),
         "optimizer.pt": optimizer_at(step, dict(shapes)),
         "scheduler.pt": {"base_lrs": [1e-5], "last_epoch": step, "_step_count": step + 1},
         "rng_state.pth": OrderedDict(
@@ -167,6 +167,10 @@ def _states_at(step: int, shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> di
 
 def write_arguments(checkpoint: Path, *, processes: int = 1, **changes: Any) -> None:
     """Write ``training_args.bin`` with the attributes that matter here."""
+    write_torch_file(checkpoint / "training_args.bin", _arguments(processes, **changes))
+
+
+def _arguments(processes: int = 1, **changes: Any) -> Instance:
     arguments = {
         "fp16": False,
         "optim": Reduced(Global("transformers.training_args", "OptimizerNames"), "adamw_torch"),
@@ -176,8 +180,7 @@ def write_arguments(checkpoint: Path, *, processes: int = 1, **changes: Any) -> 
         ),
         **changes,
     }
-    kind = Global("trl.trainer.grpo_config", "GRPOConfig")
-    write_torch_file(checkpoint / "training_args.bin", Instance(kind, **arguments))
+    return Instance(Global("trl.trainer.grpo_config", "GRPOConfig"), **arguments)
 
 
 def write_rank_states(checkpoint: Path, ranks: int) -> None:

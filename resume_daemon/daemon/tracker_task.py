@@ -14,7 +14,11 @@ from resume_daemon.errors import ResumeDaemonError, VanishedError
 from resume_daemon.trackers import wandb_debug_log, wandb_local
 from resume_daemon.trackers.attribution import belonging
 from resume_daemon.trackers.view import Dropped, TrackerView
-from resume_daemon.trackers.wandb_discovery import candidate_segments, find_wandb_directories
+from resume_daemon.trackers.wandb_discovery import (
+    candidate_segments,
+    find_wandb_directories,
+    segment_run_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,6 +72,7 @@ class TrackerTask:
         self._dropped: dict[str, Dropped] = {}
         self._found: list[Found] = []
         self._segments: list[Path] = []
+        self._candidates: list[tuple[Path, str | None]] = []
         self._directories: tuple[Path, ...] = ()
         self._undecided = ""
         self._looked = -DISCOVERY_SECONDS
@@ -139,8 +144,12 @@ class TrackerTask:
                 each, self._run, self._began(), run_id=self._settings.run_id
             )
         ]
-        if candidates == self._segments and not self._undecided:
+        # Whose logs they are is read from their beginnings, so not at every poll; where it was not
+        # certain, a log that has grown may say it later.
+        known = [(segment, segment_run_id(segment)) for segment in candidates]
+        if known == self._candidates and not (due and self._undecided):
             return
+        self._candidates = known
         self._segments, undecided = belonging(candidates, self._run)
         if undecided and undecided != self._undecided:
             log.warning("W&B run is uncertain", reason=undecided)

@@ -12,7 +12,6 @@ import pytest
 from resume_daemon.trackers.attribution import FIRST_BYTES, belonging
 from resume_daemon.trackers.testing import header, history, run, summary, write_segment
 from resume_daemon.trackers.wandb_local import list_segments
-from tests.unit.conftest import REAL_RUN_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -204,13 +203,3 @@ def test_real_runs_are_told_apart_by_their_configuration(tmp_path: Path) -> None
         (found,), why = belonging(segments, run_directory)
         assert found.name.endswith(f"-{expected}")
         assert why == ""
-
-
-def test_the_two_segments_of_a_real_resumed_run_belong_together(
-    real_wandb_directory: Path,
-) -> None:
-    segments = list_segments(real_wandb_directory)
-    assert len(segments) == 2
-    assert all(path.name.endswith(REAL_RUN_ID) for path in segments)
-
-    assert belonging(segments, RUN) == (segments, "")
