@@ -39,7 +39,7 @@ def test_the_demo_does_what_it_says_and_the_daemon_sees_it(
         "W&B's step drifted by",
         "alerts arrived at the webhook, each with a right signature",
         "Resume from checkpoint-20.",
-        f"resume-daemon status {home / 'run'}",
+        f" status {home / 'run'}",
         f"rm -r {home}",
         "The daemon recorded exactly what was done.",
     ):

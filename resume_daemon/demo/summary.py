@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -13,7 +16,6 @@ from resume_daemon.report.rows import newest_sound, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from rich.console import RenderableType
 
@@ -70,7 +72,7 @@ def summary(
     )
     yield _title("Try")
     for command in ("status", "ledger verify", "snapshots list"):
-        yield Text(f"  resume-daemon {command} {shlex.quote(str(run))}")
+        yield Text(f"  {_program()} {command} {shlex.quote(str(run))}")
     yield Text(f"The daemon's files are in {sidecar}, the logs of all processes in {home}.")
     yield Text(f"To delete all of it: rm -r {shlex.quote(str(home))}")
     if differences:
@@ -90,3 +92,13 @@ def _other_conditions(state: RunState) -> Iterator[Text]:
 
 def _title(text: str) -> Text:
     return Text(text, style="bold")
+
+
+def _program() -> str:
+    """Return how this very program is called again, from where it was called."""
+    called = sys.argv[0]
+    if shutil.which("resume-daemon"):
+        return "resume-daemon"
+    if Path(called).name == "resume-daemon":
+        return shlex.quote(called)
+    return f"{shlex.quote(sys.executable)} -m resume_daemon"
