@@ -9,6 +9,7 @@ from resume_daemon.findings import Code
 
 REPORTERS = (
     "resume_daemon.checks.presence",
+    "resume_daemon.checks.huggingface",
     "resume_daemon.checks.readable",
     "resume_daemon.checks.weights",
     "resume_daemon.checks.torch_files",
@@ -43,6 +44,7 @@ def codes() -> dict[str, Code]:
     names: dict[str, Code] = {}
     for reporter in REPORTERS:
         for value in vars(import_module(reporter)).values():
+            # A module may import another's codes; what it declares itself is told by the object.
             if isinstance(value, Code) and not (
                 found.setdefault(value.id, value) is names.setdefault(value.name, value) is value
             ):

@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resume_daemon.layouts.base import Role
+from resume_daemon.layouts.base import Format, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from resume_daemon.errors import FormatError
-    from resume_daemon.formats.safetensors import SafetensorsHeader
+    from resume_daemon.formats.content import Content
     from resume_daemon.formats.tensors import TensorSpan
-    from resume_daemon.formats.torch_file import TorchFile
     from resume_daemon.layouts.base import Completeness, Part
     from resume_daemon.listing import Listing
     from resume_daemon.manifest import Manifest
-    from resume_daemon.reading.results import FileScan
+    from resume_daemon.reading.results import FileScan, TensorStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,34 +24,36 @@ class Evidence:
     """What was found in one checkpoint.
 
     Attributes:
-        name: The directory's name.
-        step: The step that the name declares, or None.
+        name: The checkpoint's name.
+        layout: The layout's name.
+        step: The trainer's step that the name declares, or None where it declares none.
         listing: Its files.
         parts: What each file is.
         completeness: What the layout's required set lacks.
-        documents: JSON files, decoded, by name.
-        headers: Headers of safetensors files, by name.
-        torch_files: Inert content of torch archives and pickles, by name.
+        contents: What was found in each file that was looked into, by name.
+        recorded_steps: Files in which the trainer wrote down its step, each with that step.
         unreadable: Files that are not what their format promises, by name.
         optimizer_steps: The optimizer's own step counters, one per parameter, where it keeps any.
         scans: Digests and statistics, by name; empty for a quick verification.
         previous: The manifest of the sound checkpoint before this one, where there is one.
+        earlier: The manifest of the sound checkpoint before that one, where there is one.
         recorded: This checkpoint's own manifest of an earlier verification, where there is one.
         allowed: Dotted names and ``prefix.*`` that the user allows pickles to name.
     """
 
     name: str
+    layout: str
     step: int | None
     listing: Listing
     parts: Mapping[str, Part]
     completeness: Completeness
-    documents: Mapping[str, Any]
-    headers: Mapping[str, SafetensorsHeader]
-    torch_files: Mapping[str, TorchFile]
+    contents: Mapping[str, Content]
+    recorded_steps: tuple[tuple[str, int], ...]
     unreadable: Mapping[str, FormatError]
     optimizer_steps: tuple[float, ...]
     scans: Mapping[str, FileScan]
     previous: Manifest | None
+    earlier: Manifest | None
     recorded: Manifest | None
     allowed: frozenset[str]
 
@@ -64,22 +65,57 @@ class Evidence:
         """Return whether any file holds the part."""
         return any(part.role is role for part in self.parts.values())
 
+    def holding(self, role: Role) -> tuple[str, ...]:
+        """Return the names of the files that hold a part, alone or among others, sorted."""
+        return tuple(
+            sorted(
+                name
+                for name, part in self.parts.items()
+                if part.role is role or any(inner is role for _, inner in part.inside)
+            )
+        )
+
+    def value(self, name: str) -> Any | None:
+        """Return what was decoded from a file, or None where nothing was."""
+        content = self.contents.get(name)
+        return None if content is None else content.value
+
     def document(self, role: Role) -> Any | None:
         """Return the first decoded JSON file of a role, or None."""
-        return next((self.documents[n] for n in self.files(role) if n in self.documents), None)
+        return next(
+            (
+                self.contents[name].value
+                for name in self.files(role)
+                if name in self.contents and self.parts[name].format is Format.JSON
+            ),
+            None,
+        )
 
     def tensors(self, role: Role) -> Iterator[tuple[str, TensorSpan]]:
-        """Yield every tensor of a role's files as (file, span)."""
-        for name in self.files(role):
-            if name in self.headers:
-                yield from ((name, span) for span in self.headers[name].tensors)
-            elif name in self.torch_files:
-                yield from ((name, span) for span in self.torch_files[name].storages)
+        """Yield every stretch of values of a role as (file, span)."""
+        for name in self.holding(role):
+            if name in self.contents:
+                for span in self.contents[name].spans:
+                    if self.parts[name].role_of(span.name) is role:
+                        yield name, span
+
+    def shapes(self, name: str, role: Role) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every tensor of a role in a file that could be read, by name."""
+        content, part = self.contents.get(name), self.parts[name]
+        found = content.shapes.items() if content is not None else ()
+        return {tensor: shape for tensor, shape in found if part.role_of(tensor) is role}
+
+    def statistics(self, role: Role) -> Iterator[tuple[str, tuple[TensorStatistics, ...]]]:
+        """Yield each scanned file that holds a role, with the statistics of its tensors there."""
+        for name in self.holding(role):
+            if name in self.contents and (scan := self.scans.get(name)) is not None:
+                part = self.parts[name]
+                yield name, tuple(t for t in scan.tensors if part.role_of(t.name) is role)
 
     def argument(self, name: str) -> Any | None:
         """Return a training argument from ``training_args.bin``; None where it is not known."""
-        for torch_file in (self.torch_files.get(file) for file in self.files(Role.ARGUMENTS)):
-            state = getattr(getattr(torch_file, "value", None), "state", None)
+        for file in self.files(Role.ARGUMENTS):
+            state = getattr(self.value(file), "state", None)
             if isinstance(state, dict):
                 return state.get(name)
         return None

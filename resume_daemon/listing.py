@@ -16,13 +16,14 @@ from resume_daemon.errors import ResumeDaemonError, VanishedError
 from resume_daemon.files import is_inside, read_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 MAX_ENTRIES = 100_000
 """Entries after which a listing is refused: no checkpoint of any known layout comes near."""
 
-MAX_DEPTH = 4
-"""Levels of sub-directories that are listed (multi-adapter, FSDP and DeepSpeed parts need two)."""
+MAX_DEPTH = 8
+"""Levels of sub-directories that are listed: Megatron inside of others, and the arrays of Orbax,
+need four to six."""
 
 
 class EntryKind(StrEnum):
@@ -56,6 +57,13 @@ class Listing:
     entries: Mapping[str, Entry]
     changed_ns: int
     """The newest mtime or ctime of the directory, its sub-directories and files."""
+    file: str | None = None
+    """For a checkpoint that is a file (and those beside it): its name; ``root`` is the run then."""
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's name in the run directory."""
+        return self.root.name if self.file is None else self.file
 
     def __contains__(self, name: object) -> bool:
         return name in self.entries
@@ -129,10 +137,50 @@ def list_directory(root: Path, *, boundary: Path) -> Listing:
                 if depth < MAX_DEPTH:
                     pending.append((Path(item.path), f"{name}/", depth + 1))
                 continue
-            entries[name] = Entry(
-                name, kind, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-            )
+            entries[name] = _entry(name, kind, status)
     return Listing(root, entries, changed)
+
+
+def list_files(root: Path, name: str, others: Iterable[str], *, boundary: Path) -> Listing:
+    """List a checkpoint that is a file, with those of ``others`` that are there.
+
+    Args:
+        root: The directory that they lie in.
+        name: The checkpoint's own file.
+        others: Names of files that belong to it; the first one that is not there ends them.
+        boundary: As for ``list_directory``.
+
+    Raises:
+        VanishedError: The file is not there.
+        ResumeDaemonError: It cannot be looked at.
+    """
+    entries: dict[str, Entry] = {}
+    changed = 0
+    for each in (name, *others):
+        try:
+            status, kind = _status_of(root / each, boundary)
+        except OSError as error:
+            problem = read_error(error, root / each)
+            if each == name or not isinstance(problem, VanishedError):
+                raise problem from error
+            break
+        changed = max(changed, status.st_mtime_ns, status.st_ctime_ns)
+        entries[each] = _entry(each, kind, status)
+    return Listing(root, entries, changed, name)
+
+
+def _entry(name: str, kind: EntryKind, status: os.stat_result) -> Entry:
+    return Entry(name, kind, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def _status_of(path: Path, boundary: Path) -> tuple[os.stat_result, EntryKind]:
+    """Return the status and the kind of a file, a link inside the boundary being followed."""
+    status = os.lstat(path)
+    if stat.S_ISLNK(status.st_mode):
+        if not is_inside(path, boundary):
+            return status, EntryKind.OUTSIDE
+        status = os.stat(path)  # noqa: PTH116 - that of Path may hide what the error was
+    return status, EntryKind.FILE if stat.S_ISREG(status.st_mode) else EntryKind.SPECIAL
 
 
 def _inspect(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -13,23 +13,23 @@ from resume_daemon.checks.every import CHECKS
 from resume_daemon.errors import ChangedError, FormatError, UsageError
 from resume_daemon.evidence import Evidence
 from resume_daemon.findings import Finding, Verdict, verdict_of
-from resume_daemon.formats.json_document import read_json
-from resume_daemon.formats.safetensors import read_header
-from resume_daemon.formats.torch_file import read_torch_file, scalar_value
-from resume_daemon.layouts.base import Completeness, Format, Part, Role
-from resume_daemon.layouts.registry import layout_of
-from resume_daemon.listing import EntryKind, Listing, list_directory
+from resume_daemon.formats.content import Content, Format
+from resume_daemon.formats.registry import read
+from resume_daemon.formats.torch_file import scalar_value
+from resume_daemon.layouts.around import around
+from resume_daemon.layouts.base import Role
+from resume_daemon.layouts.registry import layout_of, list_checkpoint, unknown_reason
+from resume_daemon.listing import EntryKind
 from resume_daemon.manifest import Manifest, ManifestFile, Resource, TensorRecord, resource_name
-from resume_daemon.reading.results import RecordSpan, ScanTask
+from resume_daemon.reading.results import ScanTask
 from resume_daemon.reading.scan import ReadOptions, scan_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from resume_daemon.formats.safetensors import SafetensorsHeader
-    from resume_daemon.formats.tensors import TensorSpan
-    from resume_daemon.formats.torch_file import TorchFile
+    from resume_daemon.layouts.base import Completeness, Layout, Part
+    from resume_daemon.listing import Listing
     from resume_daemon.reading.results import FileScan
 
 
@@ -84,10 +84,23 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """What is already known and compared with: the checkpoint before, and this one earlier."""
+    """What is already known and compared with.
+
+    Attributes:
+        previous: The sound checkpoint before this one.
+        earlier: The sound checkpoint before that one.
+        recorded: This checkpoint, as it was verified before.
+    """
 
     previous: Manifest | None = None
+    earlier: Manifest | None = None
     recorded: Manifest | None = None
+
+    @classmethod
+    def after(cls, before: Sequence[Manifest], recorded: Manifest | None) -> References:
+        """Return the references of a checkpoint after those of ``before``, the newest first."""
+        previous, earlier = (*before[:2], None, None)[:2]
+        return cls(previous, earlier, recorded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,29 +139,27 @@ def verify(
         ResumeDaemonError: Something could not be read.
     """
     begin = time.monotonic()
-    listing = list_directory(path, boundary=boundary)
+    listing = list_checkpoint(path, boundary=boundary)
     layout = layout_of(listing)
+    surroundings = around(listing, boundary)
     if layout is None:
-        seen = ", ".join(sorted(listing)[:5]) or "nothing"
         raise UsageError(
             "verify",
             path,
-            f"it is not a checkpoint of a known layout (it holds {seen})",
-            hint="Give a checkpoint directory, or the run directory above it.",
+            unknown_reason(listing, surroundings),
+            hint="Give a checkpoint, or the run directory above it.",
         )
-    parts = layout.parts(listing)
-    completeness = layout.completeness(listing, lambda name: read_json(listing.path(name)))
+    completeness = layout.completeness(listing, surroundings)
     evidence = _gather(
         listing,
-        parts=parts,
+        layout=layout,
         completeness=completeness,
-        step=layout.step_of(path.name),
         references=references,
         options=options,
     )
     if options.depth is Depth.DEEP and not _unfinished(completeness):
         evidence = _scan(evidence, options.reading, cancelled, progress)
-    if list_directory(path, boundary=boundary).fingerprint() != listing.fingerprint():
+    if list_checkpoint(path, boundary=boundary).fingerprint() != listing.fingerprint():
         raise ChangedError(
             "verify", path, "it changed while it was read", hint="Verify it again when it is quiet."
         )
@@ -157,11 +168,11 @@ def verify(
     return Verification(
         path=path,
         layout=layout.name,
-        step=evidence.step,
+        step=layout.step_of(listing.name),
         verdict=Verdict.INCOMPLETE if _unfinished(completeness) else verdict_of(findings),
         findings=findings,
         fingerprint=listing.fingerprint(),
-        manifest=_manifest(evidence, layout.name) if scanned else None,
+        manifest=_manifest(evidence) if scanned else None,
         bytes_read=sum(scan.bytes_read for scan in evidence.scans.values()),
         seconds=time.monotonic() - begin,
     )
@@ -183,62 +194,63 @@ def _regular(listing: Listing) -> list[str]:
 def _gather(
     listing: Listing,
     *,
-    parts: Mapping[str, Part],
+    layout: Layout,
     completeness: Completeness,
-    step: int | None,
     references: References,
     options: Options,
 ) -> Evidence:
-    documents: dict[str, Any] = {}
-    headers: dict[str, SafetensorsHeader] = {}
-    torch_files: dict[str, TorchFile] = {}
+    def comparable(manifest: Manifest | None) -> Manifest | None:
+        """A run may hold checkpoints of several layouts, which have nothing in common."""
+        return manifest if manifest is not None and manifest.layout == layout.name else None
+
+    contents: dict[str, Content] = {}
     unreadable: dict[str, FormatError] = {}
+    parts = layout.parts(listing)
     for name in _regular(listing):
-        path, part = listing.path(name), parts[name]
+        part = parts[name]
+        if part.format is Format.OPAQUE:
+            continue
         try:
-            if part.format is Format.JSON:
-                document = read_json(path)
-                # A tokenizer of 10 MB becomes 100 MB of objects that no check looks at.
-                if part.role not in {Role.TOKENIZER, Role.OTHER}:
-                    documents[name] = document
-            elif part.format is Format.SAFETENSORS:
-                headers[name] = read_header(path)
-            elif part.format is Format.TORCH:
-                torch_files[name] = read_torch_file(path)
+            content = read(listing.path(name), part.format)
         except FormatError as error:
             unreadable[name] = error
+            continue
+        # A tokenizer of 10 MB becomes 100 MB of objects that no check looks at.
+        if part.format is not Format.JSON or part.role not in {Role.TOKENIZER, Role.OTHER}:
+            contents[name] = content
     return Evidence(
-        name=listing.root.name,
-        step=step,
+        name=listing.name,
+        layout=layout.name,
+        step=layout.step_of(listing.name) if layout.number_is_step else None,
         listing=listing,
         parts=parts,
         completeness=completeness,
-        documents=documents,
-        headers=headers,
-        torch_files=torch_files,
+        contents=contents,
+        recorded_steps=tuple(layout.recorded_steps(contents)),
         unreadable=unreadable,
-        optimizer_steps=_optimizer_steps(listing, parts, torch_files),
+        optimizer_steps=_optimizer_steps(listing, parts, contents),
         scans={},
-        previous=references.previous,
-        recorded=references.recorded,
+        previous=comparable(references.previous),
+        earlier=comparable(references.earlier),
+        recorded=comparable(references.recorded),
         allowed=options.allowed,
     )
 
 
 def _optimizer_steps(
-    listing: Listing, parts: Mapping[str, Part], torch_files: Mapping[str, TorchFile]
+    listing: Listing, parts: Mapping[str, Part], contents: Mapping[str, Content]
 ) -> tuple[float, ...]:
-    """Read the optimizer's step counters: one-element tensors, or plain numbers in older torch."""
+    """Return the optimizer's own counter of each parameter, where it keeps one."""
     found: list[float] = []
-    for name, torch_file in torch_files.items():
+    for name, content in contents.items():
+        path = listing.path(name)
+        for at, span in content.scalars.items():
+            if at.endswith(".step") and parts[name].role_of(at) is Role.OPTIMIZER:
+                value = scalar_value(path, span)
+                found += [] if value is None else [float(value)]
         if parts[name].role is not Role.OPTIMIZER:
             continue
-        path = listing.path(name)
-        for at, reference in torch_file.tensors.items():
-            if at.endswith(".step") and reference.shape in {(), (1,)}:
-                value = scalar_value(path, reference)
-                found += [] if value is None else [float(value)]
-        state = torch_file.value.get("state") if isinstance(torch_file.value, dict) else None
+        state = content.value.get("state") if isinstance(content.value, dict) else None
         for entry in state.values() if isinstance(state, dict) else ():
             step = entry.get("step") if isinstance(entry, dict) else None
             # A whole number of a pickle may be too long for a float.
@@ -256,40 +268,24 @@ def _scan(
     """Read every byte of every file once; digests and statistics go into the evidence."""
     tasks = []
     for name in _regular(evidence.listing):
-        spans: tuple[TensorSpan, ...] = ()
-        records: tuple[RecordSpan, ...] = ()
-        size = evidence.listing.entries[name].size
-        if name in evidence.headers:
-            # A file cut short keeps the spans that still lie in it.
-            spans = tuple(s for s in evidence.headers[name].tensors if s.end <= size)
-        elif name in evidence.torch_files:
-            torch_file = evidence.torch_files[name]
-            spans = torch_file.storages
-            if torch_file.archive is not None:
-                records = tuple(
-                    RecordSpan(r.name, r.begin, r.begin + r.size, r.crc)
-                    for r in torch_file.archive.records
-                    if not r.compressed
-                )
-        tasks.append(ScanTask(evidence.listing.path(name), spans, records, key=name))
+        content = evidence.contents.get(name, Content())
+        path = evidence.listing.path(name)
+        tasks.append(ScanTask(path, content.spans, content.records, key=name))
     scans: dict[str, FileScan] = {}
     with closing(scan_files(tasks, reading, cancelled, progress)) as results:
         for task, result in results:
             if isinstance(result, Exception):
                 raise result
             scans[task.key] = result
-    return Evidence(
-        **{each: getattr(evidence, each) for each in Evidence.__slots__ if each != "scans"},
-        scans=scans,
-    )
+    return replace(evidence, scans=scans)
 
 
-def _manifest(evidence: Evidence, layout: str) -> Manifest:
+def _manifest(evidence: Evidence) -> Manifest:
     entries = evidence.listing.entries
     regular = sorted(_regular(evidence.listing))
     return Manifest(
         checkpoint=evidence.name,
-        layout=layout,
+        layout=evidence.layout,
         step=evidence.step,
         fingerprint=evidence.listing.fingerprint(),
         files=tuple(

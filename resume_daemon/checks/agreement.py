@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from resume_daemon.checks.weights import shapes_in
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.layouts.base import Role
 
@@ -125,7 +124,7 @@ def trainer_step(evidence: Evidence) -> int | None:
 def scheduler_step(evidence: Evidence) -> int | None:
     """Return ``last_epoch`` of scheduler.pt, or None where there is none."""
     for name in evidence.files(Role.SCHEDULER):
-        value = getattr(evidence.torch_files.get(name), "value", None)
+        value = evidence.value(name)
         # ReduceLROnPlateau and GreedyLR step at evaluations, not at optimizer steps.
         if isinstance(value, dict) and "num_bad_epochs" not in value:
             return _counter(value.get("last_epoch"))
@@ -263,11 +262,10 @@ def _is_explained(counter: str, value: int, step: int, evidence: Evidence) -> bo
 
 def _check_shapes(evidence: Evidence) -> Iterator[Finding]:
     moments = _moment_shapes(evidence)
-    files = evidence.files(Role.WEIGHTS)
-    readable = all(shapes_in(name, evidence) for name in files)
-    if not moments or not readable or evidence.completeness.missing:
+    found = [evidence.shapes(name, Role.WEIGHTS) for name in evidence.files(Role.WEIGHTS)]
+    if not moments or not all(found) or evidence.completeness.missing:
         return
-    weights = Counter(shape for name in files for shape in shapes_in(name, evidence))
+    weights = Counter(shape for shapes in found for shape in shapes.values())
     strange = moments - weights
     if not strange:
         return
@@ -301,11 +299,10 @@ def _moment_shapes(evidence: Evidence) -> Counter[tuple[int, ...]]:
     """Return how many parameters of each shape the optimizer keeps moments for."""
     found: Counter[tuple[int, ...]] = Counter()
     for name in evidence.files(Role.OPTIMIZER):
-        torch_file = evidence.torch_files.get(name)
         by_parameter: dict[str, tuple[int, ...]] = {}
-        for path, reference in (torch_file.tensors if torch_file else {}).items():
+        for path, shape in evidence.shapes(name, Role.OPTIMIZER).items():
             parameter, _, kind = path.rpartition(".")
             if kind in _MOMENTS:
-                by_parameter.setdefault(parameter, reference.shape)
+                by_parameter.setdefault(parameter, shape)
         found.update(by_parameter.values())
     return found

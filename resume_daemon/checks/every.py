@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from resume_daemon.checks import (
     agreement,
+    huggingface,
     integrity,
     presence,
     readable,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     presence.check,
+    huggingface.check,
     readable.check,
     weights.check,
     torch_files.check,

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.layouts.base import Format, Role
-from resume_daemon.layouts.huggingface import TRAINER_STATE, is_deepspeed, unpaired_adapters
 from resume_daemon.listing import EntryKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from resume_daemon.evidence import Evidence
+    from resume_daemon.layouts.base import Missing
 
-_MEASURED = "measured on transformers 5.23 with TRL 1.16: the trainer resumes without a word"
+MEASURED = "measured on transformers 5.23 with TRL 1.16: the trainer resumes without a word"
 
 WEIGHTS_MISSING = Code(
     "RD101",
@@ -55,7 +54,7 @@ OPTIMIZER_MISSING = Code(
     "Training would resume with an empty optimizer: momentum and variance estimates start again, "
     "and the loss usually jumps for hundreds of steps.",
     "Resume from a checkpoint that has it, unless a fresh optimizer is what you want.",
-    _MEASURED,
+    MEASURED,
 )
 SCHEDULER_MISSING = Code(
     "RD105",
@@ -64,7 +63,7 @@ SCHEDULER_MISSING = Code(
     "The learning rate schedule's state is missing",
     "The learning rate would start from the beginning of its schedule, warm-up included.",
     "Resume from a checkpoint that has it.",
-    _MEASURED,
+    MEASURED,
 )
 RNG_MISSING = Code(
     "RD106",
@@ -73,7 +72,7 @@ RNG_MISSING = Code(
     "The random state is missing",
     "Sampling, dropout and data order would differ from an uninterrupted run.",
     "Resume from a checkpoint that has it, or accept that the run is not reproducible.",
-    _MEASURED,
+    MEASURED,
 )
 ARGUMENTS_MISSING = Code(
     "RD107",
@@ -83,7 +82,7 @@ ARGUMENTS_MISSING = Code(
     "The record of what this run was trained with is lost: a parameter that the launch script now "
     "sets differently cannot be noticed.",
     "Compare the launch script with the snapshot of an earlier checkpoint before you resume.",
-    _MEASURED,
+    MEASURED,
 )
 CONFIGURATION_MISSING = Code(
     "RD108",
@@ -93,26 +92,7 @@ CONFIGURATION_MISSING = Code(
     "The trainer resumes with the configuration of the model that the script builds, whatever the "
     "weights were saved with; loading the checkpoint as a model fails.",
     "Copy config.json from an earlier checkpoint of the same run.",
-    _MEASURED,
-)
-ADAPTER_CONFIGURATION_MISSING = Code(
-    "RD109",
-    "adapter-configuration-missing",
-    Severity.ERROR,
-    "adapter_config.json is missing beside the adapter's weights",
-    "Rank, targets and base model of the adapter are unknown; peft cannot load it.",
-    "Copy adapter_config.json from an earlier checkpoint of the same run.",
-    "peft peft_model.py: from_pretrained",
-)
-TOKENIZER_MISSING = Code(
-    "RD110",
-    "tokenizer-missing",
-    Severity.WARNING,
-    "The tokenizer is missing",
-    "The checkpoint cannot be used on its own, and added tokens or a changed chat template are "
-    "lost unless the base model has the same.",
-    "Copy the tokenizer's files from an earlier checkpoint of the same run.",
-    _MEASURED,
+    MEASURED,
 )
 RNG_RANKS = Code(
     "RD111",
@@ -124,6 +104,34 @@ RNG_RANKS = Code(
     "other nodes are missing here and present there.",
     "Resume from a checkpoint that has them all.",
     "transformers 5.23 trainer.py: _save_rng_state",
+)
+PART_MISSING = Code(
+    "RD116",
+    "required-part-missing",
+    Severity.ERROR,
+    "A part that a resume needs is missing",
+    "The trainer ended the save, or seems to have, but a rank's file, the metadata of the shards "
+    "or another part without which nothing can be loaded is not there.",
+    "Resume from an earlier checkpoint; look for the missing files before you delete this one. "
+    "Where each node saves to a disk of its own, look there.",
+)
+DATA_POSITION_MISSING = Code(
+    "RD117",
+    "data-position-missing",
+    Severity.WARNING,
+    "The position in the data is missing",
+    "The state of the data loader is not there: the trainer would start its data again, and see "
+    "the same samples twice.",
+    "Resume from a checkpoint that has it.",
+    "verl trainer/ppo/ray_trainer.py: _load_checkpoint warns and goes on",
+)
+PART_LOST = Code(
+    "RD118",
+    "part-missing",
+    Severity.WARNING,
+    "A part of the training state is missing",
+    "The trainer resumes without it, and something that it held starts again.",
+    "Resume from a checkpoint that has it.",
 )
 NOT_FOLLOWED = Code(
     "RD112",
@@ -150,26 +158,33 @@ NOT_LOOKED_INTO = Code(
     "They belong to an engine (FSDP, DeepSpeed) whose structure this layout does not judge.",
     "Nothing to do; a resume is the only test of them.",
 )
-SAVED_WITHOUT_OPTIMIZER = Code(
-    "RD115",
-    "model-only",
-    Severity.INFO,
-    "The checkpoint holds the model only, as asked",
-    "save_only_model is set, so optimizer, schedule and random state are not saved. The weights "
-    "are whole; training cannot be continued exactly.",
-    "Unset save_only_model if you mean to resume.",
-    "transformers training_args.py: save_only_model",
-)
 
 _SHOWN = 8
-_MOST_PROCESSES = 1_000_000
+
+_REQUIRED = {
+    Role.WEIGHTS: WEIGHTS_MISSING,
+    Role.WEIGHTS_INDEX: WEIGHTS_MISSING,
+    Role.TRAINER_STATE: TRAINER_STATE_MISSING,
+}
+_LOST = {
+    Role.OPTIMIZER: OPTIMIZER_MISSING,
+    Role.SCHEDULER: SCHEDULER_MISSING,
+    Role.RNG: RNG_MISSING,
+    Role.DATA: DATA_POSITION_MISSING,
+    Role.ARGUMENTS: ARGUMENTS_MISSING,
+    Role.CONFIGURATION: CONFIGURATION_MISSING,
+}
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each part that is missing or cannot be read by design."""
-    yield from _required(evidence)
-    yield from _optional(evidence)
-    yield from _ranks(evidence)
+    state = evidence.completeness
+    if state.marker is not None:
+        file = state.marker if state.marker in evidence.listing else None
+        still = "is still there" if file else ""
+        yield MARKED_INCOMPLETE.finding(f"{state.marker} {still}".rstrip(), file=file)
+    yield from _missing(state.missing, _REQUIRED, PART_MISSING)
+    yield from _missing(state.lost, _LOST, PART_LOST)
     for entry in evidence.listing.entries.values():
         if entry.kind is EntryKind.OUTSIDE:
             yield NOT_FOLLOWED.finding(
@@ -193,109 +208,15 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield NOT_LOOKED_INTO.finding(f"{len(foreign)} files such as {foreign[0]} were not judged")
 
 
-def _required(evidence: Evidence) -> Iterator[Finding]:
-    state = evidence.completeness
-    if state.marker is not None:
-        yield MARKED_INCOMPLETE.finding(f"{state.marker} is still there", file=state.marker)
-    weights = [missing for missing in state.missing if missing != TRAINER_STATE]
-    if len(weights) < len(state.missing):
-        yield TRAINER_STATE_MISSING.finding(f"{TRAINER_STATE} is missing", file=TRAINER_STATE)
-    for missing in weights[:_SHOWN]:
-        name = missing.partition(" ")[0]
-        yield WEIGHTS_MISSING.finding(f"missing: {missing}", file=name if "." in name else None)
-    if len(weights) > _SHOWN:
-        yield WEIGHTS_MISSING.finding(f"missing: {len(weights) - _SHOWN} more files")
-
-
-def _optional(evidence: Evidence) -> Iterator[Finding]:
-    _, unexplained = unpaired_adapters(evidence.listing)
-    for name in unexplained:
-        yield ADAPTER_CONFIGURATION_MISSING.finding(
-            f"adapter_config.json is missing beside {name}", file=name
-        )
-    adapter = bool(unexplained) or evidence.has(Role.ADAPTER_CONFIGURATION)
-    if not adapter and not (evidence.has(Role.CONFIGURATION) or _sharded_by_fsdp(evidence)):
-        yield CONFIGURATION_MISSING.finding("config.json is missing", file="config.json")
-    later = (
-        (Role.OPTIMIZER, OPTIMIZER_MISSING, "optimizer.pt", is_deepspeed(evidence.listing)),
-        (Role.SCHEDULER, SCHEDULER_MISSING, "scheduler.pt", is_deepspeed(evidence.listing)),
-        (Role.RNG, RNG_MISSING, "rng_state.pth", False),
-    )
-    absent = [each for each in later if not evidence.has(each[0]) and not each[3]]
-    if len(absent) == len(later) and evidence.argument("save_only_model") is True:
-        yield SAVED_WITHOUT_OPTIMIZER.finding("save_only_model is set: only the model was saved")
-    else:
-        for _, code, name, _ in absent:
-            yield code.finding(f"{name} is missing", file=name)
-    if not evidence.has(Role.ARGUMENTS) and not _sharded_by_fsdp(evidence):
-        yield ARGUMENTS_MISSING.finding("training_args.bin is missing", file="training_args.bin")
-    if (reason := _tokenizer_lost(evidence)) is not None:
-        yield TOKENIZER_MISSING.finding(reason)
-
-
-def _sharded_by_fsdp(evidence: Evidence) -> bool:
-    # Such a save writes no configuration, arguments or tokenizer (transformers trainer.py:
-    # save_model calls _save for FULL_STATE_DICT alone); DeepSpeed's does.
-    return any(
-        evidence.parts[name].format is Format.OPAQUE and name.startswith("pytorch_model_fsdp")
-        for name in evidence.files(Role.WEIGHTS)
-    )
-
-
-_TOKENIZER_REMNANTS = (
-    "tokenizer_config.json",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "merges.txt",
-)
-
-
-def _tokenizer_lost(evidence: Evidence) -> str | None:
-    """Return what shows that a tokenizer is lost, or None: a run may well have none."""
-    vocabulary = [n for n in evidence.files(Role.TOKENIZER) if n != "tokenizer_config.json"]
-    before = evidence.previous
-    earlier = {file.name for file in before.files} if before is not None else set()
-    # Other files come and go with versions (5.x writes no merges.txt); this one stays.
-    if before is not None and "tokenizer.json" in earlier.difference(vocabulary):
-        return f"tokenizer.json is missing, and {before.checkpoint} has one"
-    if vocabulary:
-        return None
-    for name in _TOKENIZER_REMNANTS:
-        if name in evidence.listing:
-            return f"no tokenizer file is there, but {name} is"
-    if before is not None and "tokenizer.model" in earlier:
-        return f"no tokenizer file is there, but {before.checkpoint} has one"
-    return None
-
-
-def _ranks(evidence: Evidence) -> Iterator[Finding]:
-    files = evidence.files(Role.RNG)
-    present = {rank for name in files if (rank := evidence.parts[name].rank) is not None}
-    expected = _processes(evidence)
-    if expected is None:
-        before = evidence.previous.files if evidence.previous is not None and present else ()
-        expected = max(
-            max(present, default=-1) + 1, sum(f.name.startswith("rng_state_") for f in before)
-        )
-    elif expected == 1 or not files:
-        return
-    count = expected - sum(rank < expected for rank in present)
-    if count:
-        absent = (rank for rank in range(expected) if rank not in present)
-        listed = ", ".join(f"rng_state_{rank}.pth" for rank in islice(absent, _SHOWN))
-        yield RNG_RANKS.finding(
-            f"{count} of {expected} ranks' random states are missing: {listed}"
-            + (", ..." if count > _SHOWN else "")
-        )
-
-
-def _processes(evidence: Evidence) -> int | None:
-    """Return how many processes trained; None where the arguments do not tell.
-
-    They hold accelerate's ``PartialState`` (accelerate ``state.py``; measured with 1.15), so that a
-    run that is resumed on fewer devices is not taken for one that lost ranks.
-    """
-    state = getattr(evidence.argument("distributed_state"), "state", None)
-    number = state.get("num_processes") if isinstance(state, dict) else None
-    return number if type(number) is int and 0 < number < _MOST_PROCESSES else None
+def _missing(
+    missing: Iterable[Missing], codes: dict[Role, Code], otherwise: Code
+) -> Iterator[Finding]:
+    """Yield a finding for each thing that is missing, up to a readable number of each code."""
+    by_code: dict[Code, list[Missing]] = {}
+    for each in missing:
+        by_code.setdefault(codes.get(each.role, otherwise), []).append(each)
+    for code, found in by_code.items():
+        for each in found[:_SHOWN]:
+            yield code.finding(f"missing: {each.what}", file=each.file)
+        if len(found) > _SHOWN:
+            yield code.finding(f"missing: {len(found) - _SHOWN} more files")

@@ -83,6 +83,6 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield code.finding(f"{name}: {error.reason}", file=name)
     for role in (Role.TRAINER_STATE, Role.CONFIGURATION, Role.ADAPTER_CONFIGURATION):
         for name in evidence.files(role):
-            if name in evidence.documents and not isinstance(evidence.documents[name], dict):
-                kind = type(evidence.documents[name]).__name__
+            if name in evidence.contents and not isinstance(evidence.value(name), dict):
+                kind = type(evidence.value(name)).__name__
                 yield JSON_DAMAGED.finding(f"{name}: it holds a {kind}, not an object", file=name)

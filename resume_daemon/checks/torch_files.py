@@ -67,7 +67,7 @@ OWN_CLASS = Code(
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each record that fails its checksum and each name that loading calls."""
-    for file in sorted(evidence.torch_files):
+    for file in sorted(evidence.contents):
         yield from _checksums(file, evidence)
         yield from _references(file, evidence)
 
@@ -99,7 +99,7 @@ def _checksums(file: str, evidence: Evidence) -> Iterator[Finding]:
 def _references(file: str, evidence: Evidence) -> Iterator[Finding]:
     judged = {
         reference: judge(reference, evidence.allowed)
-        for reference in evidence.torch_files[file].references
+        for reference in evidence.contents[file].references
     }
     for judgement, code in (
         (Judgement.DANGEROUS, DANGEROUS_CALL),

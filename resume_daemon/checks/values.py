@@ -105,18 +105,16 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         (Role.WEIGHTS, WEIGHTS_NOT_FINITE),
         (Role.OPTIMIZER, OPTIMIZER_NOT_FINITE),
     ):
-        for name in evidence.files(role):
-            if (scan := evidence.scans.get(name)) is not None:
-                yield from _not_finite(name, scan, code)
+        for name, tensors in evidence.statistics(role):
+            yield from _not_finite(name, tensors, code)
     yield from _zeros(evidence)
-    for name in evidence.files(Role.WEIGHTS):
-        if (scan := evidence.scans.get(name)) is not None:
-            yield from _impossible(name, scan)
+    for name, tensors in evidence.statistics(Role.WEIGHTS):
+        yield from _impossible(name, tensors)
     yield from _unchanged(evidence)
 
 
-def _not_finite(name: str, scan: FileScan, code: Code) -> Iterator[Finding]:
-    damaged = [t for t in scan.tensors if t.nan or (t.infinite and not _is_mask(t))]
+def _not_finite(name: str, tensors: tuple[TensorStatistics, ...], code: Code) -> Iterator[Finding]:
+    damaged = [t for t in tensors if t.nan or (t.infinite and not _is_mask(t))]
     if damaged:
         first = damaged[0]
         others = f", and {len(damaged) - 1} more tensors" if len(damaged) > 1 else ""
@@ -139,8 +137,8 @@ def _is_mask(tensor: TensorStatistics) -> bool:
     return rows == columns > 1 and tensor.infinite == pairs * whole_masks
 
 
-def _impossible(name: str, scan: FileScan) -> Iterator[Finding]:
-    for tensor in scan.tensors:
+def _impossible(name: str, tensors: tuple[TensorStatistics, ...]) -> Iterator[Finding]:
+    for tensor in tensors:
         largest = tensor.largest
         if largest is None or largest <= IMPOSSIBLE_MAGNITUDE or _is_filled(tensor):
             continue
@@ -165,12 +163,9 @@ def _is_filled(tensor: TensorStatistics) -> bool:
 def _zeros(evidence: Evidence) -> Iterator[Finding]:
     siblings: dict[str, list[bool]] = defaultdict(list)
     zeros: list[tuple[str, TensorStatistics]] = []
-    for name in evidence.files(Role.WEIGHTS):
-        scan = evidence.scans.get(name)
-        if scan is None:
-            continue
-        spans = {span.name: span for file, span in evidence.tensors(Role.WEIGHTS) if file == name}
-        for tensor in scan.tensors:
+    for name, tensors in evidence.statistics(Role.WEIGHTS):
+        spans = {span.name: span for span in evidence.contents[name].spans}
+        for tensor in tensors:
             if tensor.dtype not in FLOATING:
                 continue
             zero = tensor.largest == 0 and not tensor.nan and not tensor.infinite
@@ -178,7 +173,8 @@ def _zeros(evidence: Evidence) -> Iterator[Finding]:
             # What the file system loses is a page or more: less is the trainer's own zero.
             if zero and spans[tensor.name].size >= PAGE:
                 zeros.append((name, tensor))
-        if name in evidence.headers:  # Torch archives have checksums.
+        if not evidence.contents[name].records:  # A checksum would tell.
+            scan = evidence.scans[name]
             yield from _never_written(name, scan, spans, may_be_zero=_may_be_zero(name, evidence))
     turned: dict[str, list[str]] = defaultdict(list)
     odd: dict[str, list[str]] = defaultdict(list)
@@ -189,13 +185,13 @@ def _zeros(evidence: Evidence) -> Iterator[Finding]:
             turned[name].append(tensor.name)
         elif before is None and _never_zero(tensor) and not all(siblings[_kind(tensor.name)]):
             odd[name].append(tensor.name)
-    for name, tensors in turned.items():
+    for name, names in turned.items():
         yield TURNED_ZERO.finding(
-            f"{name}: {_some(tensors)} all zero, and not in {_before(evidence)}", file=name
+            f"{name}: {_some(names)} all zero, and not in {_before(evidence)}", file=name
         )
-    for name, tensors in odd.items():
+    for name, names in odd.items():
         yield ODD_ZERO.finding(
-            f"{name}: {_some(tensors)} all zero, the same weight of other layers is not",
+            f"{name}: {_some(names)} all zero, the same weight of other layers is not",
             file=name,
         )
 
@@ -211,7 +207,7 @@ def _records_before(evidence: Evidence) -> dict[tuple[str, str], TensorRecord]:
     """Return what is kept of each tensor of the checkpoint before, by file and name."""
     if evidence.previous is None:
         return {}
-    files = evidence.files(Role.WEIGHTS)
+    files = evidence.holding(Role.WEIGHTS)
     return {
         (file, record.name): record
         for file in files
@@ -336,7 +332,7 @@ def _may_be_zero(name: str, evidence: Evidence) -> bool:
     """
     folder, _, base = name.rpartition("/")
     configuration = f"{folder}/adapter_config.json" if folder else "adapter_config.json"
-    document = evidence.documents.get(configuration)
+    document = evidence.value(configuration)
     return (
         base == "adapter_model.safetensors"
         and isinstance(document, dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resume_daemon.findings import Code, Finding, Severity
-from resume_daemon.formats.safetensors import HeaderProblemKind, problems
+from resume_daemon.formats.content import ProblemKind
 from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.huggingface import shard_total
 
@@ -74,56 +74,35 @@ NO_TENSORS = Code(
 )
 
 _BY_KIND = {
-    HeaderProblemKind.SIZE: SIZE_MISMATCH,
-    HeaderProblemKind.GAP: OFFSETS_BROKEN,
-    HeaderProblemKind.OVERLAP: OFFSETS_BROKEN,
-    HeaderProblemKind.SHAPE: SHAPE_MISMATCH,
-    HeaderProblemKind.DTYPE: SHAPE_MISMATCH,
+    ProblemKind.SIZE: SIZE_MISMATCH,
+    ProblemKind.PLACE: OFFSETS_BROKEN,
+    ProblemKind.SHAPE: SHAPE_MISMATCH,
 }
 _SHOWN = 5
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each contradiction in and between the weight files."""
-    for name in evidence.files(Role.WEIGHTS):
-        if name in evidence.headers:
-            for problem in problems(evidence.headers[name]):
-                yield _BY_KIND[problem.kind].finding(f"{name}: {problem.message}", file=name)
-    names = tensor_names(evidence)
-    read = [n for n in evidence.files(Role.WEIGHTS) if n in names]
-    shapes = [shape for n in read for shape in shapes_in(n, evidence)]
-    if read and read == list(evidence.files(Role.WEIGHTS)) and all(0 in shape for shape in shapes):
-        yield NO_TENSORS.finding(f"{read[0]} holds no values", file=read[0])
-    totals = {total for n in read if (total := shard_total(n)) is not None}
-    shards = [n for n in read if shard_total(n) is not None]
+    for name in sorted(evidence.contents):
+        for problem in evidence.contents[name].problems:
+            yield _BY_KIND[problem.kind].finding(f"{name}: {problem.message}", file=name)
+    files = evidence.files(Role.WEIGHTS)
+    shapes = {
+        name: evidence.shapes(name, Role.WEIGHTS) for name in files if name in evidence.contents
+    }
+    every = [shape for found in shapes.values() for shape in found.values()]
+    if shapes and len(shapes) == len(files) and all(0 in shape for shape in every):
+        first = next(iter(shapes))
+        yield NO_TENSORS.finding(f"{first} holds no values", file=first)
+    totals = {total for n in shapes if (total := shard_total(n)) is not None}
+    shards = [n for n in shapes if shard_total(n) is not None]
     if len(totals) > 1 or (totals and len(shards) > max(totals)):
         yield SHARD_COUNT.finding(
             f"{len(shards)} shards are there, their names promise {sorted(totals)}"
         )
+    names = {name: frozenset(found) for name, found in shapes.items()}
     for index in evidence.files(Role.WEIGHTS_INDEX):
-        yield from _check_index(index, evidence.documents.get(index), names)
-
-
-def tensor_names(evidence: Evidence) -> dict[str, frozenset[str]]:
-    """Return the names of the tensors in each weight file that could be read."""
-    found = {
-        name: frozenset(span.name for span in evidence.headers[name].tensors)
-        for name in evidence.files(Role.WEIGHTS)
-        if name in evidence.headers
-    }
-    for name in evidence.files(Role.WEIGHTS):
-        if name in evidence.torch_files:
-            found[name] = frozenset(evidence.torch_files[name].tensors)
-    return found
-
-
-def shapes_in(name: str, evidence: Evidence) -> list[tuple[int, ...]]:
-    """Return the shape of every tensor of a file that could be read."""
-    if name in evidence.headers:
-        return [span.shape for span in evidence.headers[name].tensors]
-    if name in evidence.torch_files:
-        return [reference.shape for reference in evidence.torch_files[name].tensors.values()]
-    return []
+        yield from _check_index(index, evidence.value(index), names)
 
 
 def _check_index(

@@ -82,22 +82,41 @@ def _checkpoints(path: Path) -> list[Path]:
     """Return the checkpoint itself, or those of a run by step.
 
     Raises:
-        UsageError: The path is missing, a file, unreadable, or has no checkpoints in it.
+        UsageError: The path is missing, unreadable, no checkpoint, and has none in it.
     """
-    from resume_daemon.daemon.roster import step_of  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - as above
-    from resume_daemon.layouts.registry import is_checkpoint_name, layout_of  # noqa: PLC0415
+    from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.layouts.around import around  # noqa: PLC0415 - as above
+    from resume_daemon.layouts.registry import (  # noqa: PLC0415 - as above
+        checkpoints_in,
+        is_checkpoint_file,
+        is_checkpoint_name,
+        layout_of,
+        unknown_reason,
+    )
     from resume_daemon.listing import list_directory  # noqa: PLC0415 - as above
 
-    hint = "Give a checkpoint-<step> directory, or the run directory that holds them."
-    real = check_run(path, "verify", missing=hint)
-    named = [path / each.name for each in path.iterdir() if is_checkpoint_name(each.name)]
-    found = [each for each in named if os.path.isdir(each)]  # noqa: PTH112  That of Path may raise.
-    if found:
-        return sorted(found, key=lambda p: (step_of(p.name) or 0, p.name))
-    if is_checkpoint_name(real.name) or layout_of(list_directory(real, boundary=real.parent)):
+    hint = "Give a checkpoint, or the run directory that holds them."
+    if is_checkpoint_file(path.name) and path.is_file():
         return [path]
-    raise UsageError("verify", path, "it is no checkpoint, and has none in it", hint=hint)
+    real = check_run(path, "verify", missing=hint)
+    listing = list_directory(real, boundary=real.parent)
+    known = layout_of(listing) is not None
+    if known and is_checkpoint_name(real.name):
+        return [path]
+    if names := checkpoints_in(real):
+        return [path / name for name in names]
+    if known:
+        return [path]
+    # Some trainers put them one level below: checkpoints/, _actor/, run-<trial>/.
+    found = [
+        path / each.name / name
+        for each in sorted(real.iterdir())
+        if each.is_dir()
+        for name in checkpoints_in(each)
+    ]
+    if found:
+        return found
+    raise UsageError("verify", path, unknown_reason(listing, around(listing, real)), hint=hint)
 
 
 def _verify_all(
@@ -105,30 +124,30 @@ def _verify_all(
 ) -> Iterator[tuple[Path, Verification | ResumeDaemonError]]:
     """Yield each checkpoint with its verification, or with why there is none."""
     from resume_daemon.findings import Verdict  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.listing import list_directory  # noqa: PLC0415 - as above
+    from resume_daemon.layouts.registry import list_checkpoint  # noqa: PLC0415 - as above
     from resume_daemon.verification import References, verify  # noqa: PLC0415 - as above
 
-    previous: Manifest | None = None
+    before: list[Manifest] = []
     for target in targets:
         real = Path(os.path.realpath(target))
         try:
-            size = list_directory(real, boundary=real.parent).total_bytes() if show else 0
+            size = list_checkpoint(real, boundary=real.parent).total_bytes() if show else 0
             with progress(target.name, size, show=show) as advance:
                 result = verify(
                     real,
                     boundary=real.parent,
-                    references=References(previous=previous, recorded=_recorded(real)),
+                    references=References.after(before, _recorded(real)),
                     options=options,
                     progress=advance,
                 )
         except ResumeDaemonError as error:
-            if os.path.isdir(real):  # noqa: PTH112  That of Path may raise.
+            if os.path.exists(real):  # noqa: PTH110  That of Path may raise.
                 yield target, error
             elif show:
                 say(f"{target}  rotated: the trainer removed it while it was read")
             continue
         if result.manifest is not None and result.verdict in {Verdict.SOUND, Verdict.DEGRADED}:
-            previous = result.manifest
+            before.insert(0, result.manifest)
         yield target, result
 
 
@@ -162,9 +181,9 @@ def _print(target: Path, result: Verification) -> None:
 
 def _curriculum(run: Path, targets: list[Path]) -> tuple[Finding, ...]:
     from resume_daemon.curriculum.inspect import inspect_run  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.daemon.roster import step_of  # noqa: PLC0415 - as above
     from resume_daemon.formats.json_document import read_json  # noqa: PLC0415 - as above
     from resume_daemon.layouts.huggingface import TRAINER_STATE  # noqa: PLC0415 - as above
+    from resume_daemon.layouts.registry import step_of  # noqa: PLC0415 - as above
     from resume_daemon.trainer_log import trainer_log_of  # noqa: PLC0415 - as above
 
     newest = max(((step, t) for t in targets if (step := step_of(t.name))), default=None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import structlog
 
 from resume_daemon.daemon.keeper import Judged
 from resume_daemon.daemon.messages import UnwrittenError
-from resume_daemon.daemon.roster import Roster, step_of
+from resume_daemon.daemon.roster import Roster
 from resume_daemon.daemon.worker import SnapshotJob, VerifyJob
 from resume_daemon.errors import ChangedError, ResumeDaemonError, VanishedError
 from resume_daemon.findings import Verdict
@@ -25,6 +26,7 @@ from resume_daemon.health import (
     unreadable_condition,
 )
 from resume_daemon.layouts.huggingface import TRAINER_STATE
+from resume_daemon.layouts.registry import step_of
 from resume_daemon.manifest import read_manifest, write_manifest
 from resume_daemon.trainer_log import trainer_log_of
 from resume_daemon.verification import References, Verification
@@ -373,8 +375,8 @@ class CheckpointKeeper:
             ),
             reverse=True,
         )
-        previous = next((m for _, n in earlier if (m := self._manifest(n)) is not None), None)
-        return References(previous=previous, recorded=self._manifest(name))
+        found = islice((m for _, n in earlier if (m := self._manifest(n)) is not None), 2)
+        return References.after(tuple(found), self._manifest(name))
 
     def _manifest(self, name: str) -> Manifest | None:
         """Return the manifest that the last verdict refers to, or None where there is none."""

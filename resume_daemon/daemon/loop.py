@@ -260,7 +260,7 @@ class Daemon:
             self._parts.worker.submit(job)
             if isinstance(job, VerifyJob):
                 log.debug("verifying", checkpoint=job.checkpoint)
-        self._parts.watch.aim(self._parts.checkpoints.roster.members)
+        self._parts.watch.aim(self._parts.checkpoints.roster.directories())
         if self._parts.tracker.view is not None and self._parts.tracker.view.segments:
             self._parts.server.follow(self._parts.tracker.view.segments[-1].run_id)
         self._parts.server.record()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from resume_daemon.errors import ResumeDaemonError, VanishedError
 from resume_daemon.files import is_inside, read_error
-from resume_daemon.formats.json_document import read_json
-from resume_daemon.layouts.registry import is_checkpoint_name, layout_of, layouts
-from resume_daemon.listing import list_directory
+from resume_daemon.layouts.around import around
+from resume_daemon.layouts.registry import (
+    is_checkpoint_file,
+    is_checkpoint_name,
+    is_distinctive,
+    layout_of,
+    list_checkpoint,
+    step_of,
+)
 from resume_daemon.watching.settle import Action, Decision, Seen, Settings, decide, observe
 
 if TYPE_CHECKING:
@@ -22,11 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One checkpoint directory as the last look found it."""
+    """One checkpoint as the last look found it."""
 
     seen: Seen
     names: frozenset[str]
     changed_ns: int
+    is_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ class Roster:
         """Look at some checkpoints again."""
         for name in names:
             try:
-                listing = list_directory(self.run / name, boundary=self.run)
+                listing = list_checkpoint(self.run / name, boundary=self.run)
             except VanishedError:
                 self.members.pop(name, None)
                 self.unreadable.pop(name, None)
@@ -100,11 +107,15 @@ class Roster:
                 found[name] = decision
         return found
 
+    def directories(self) -> tuple[str, ...]:
+        """Return the checkpoints that are directories; events of the others come from the run's."""
+        return tuple(name for name, member in self.members.items() if not member.is_file)
+
     def again(self, name: str) -> None:
         """Let a checkpoint settle anew: it changed while it was read."""
         if (member := self.members.get(name)) is not None:
             seen = Seen(member.seen.fingerprint, self._clock.monotonic(), member.seen.complete)
-            self.members[name] = Member(seen, member.names, member.changed_ns)
+            self.members[name] = replace(member, seen=seen)
 
     def newest_step(self) -> int | None:
         """Return the highest step that any directory's name declares."""
@@ -120,8 +131,13 @@ class Roster:
             complete = True
         else:
             layout = layout_of(listing)
-            complete = layout is not None and (
-                layout.completeness(listing, lambda file: read_json(listing.path(file))).complete
+            if layout is None and not is_distinctive(name):
+                # A directory that merely has such a name, as one of a year has.
+                self.members.pop(name, None)
+                return
+            complete = (
+                layout is not None
+                and layout.completeness(listing, around(listing, self.run)).complete
             )
         seen = observe(
             before.seen if before else None,
@@ -131,10 +147,12 @@ class Roster:
             now=self._clock.monotonic(),
             wall=self._clock.wall(),
         )
-        self.members[name] = Member(seen, frozenset(listing), listing.changed_ns)
+        self.members[name] = Member(
+            seen, frozenset(listing), listing.changed_ns, is_file=listing.file is not None
+        )
 
     def _names(self) -> set[str]:
-        """Return the names of checkpoint directories, without staging and links that leave."""
+        """Return the names of checkpoints, without staging and links that leave."""
         found = set()
         try:
             with os.scandir(self.run) as entries:
@@ -144,13 +162,8 @@ class Roster:
                         continue
                     if entry.is_symlink() and not is_inside(self.run / entry.name, self.run):
                         continue
-                    if entry.is_dir():
+                    if entry.is_dir() or is_checkpoint_file(entry.name):
                         found.add(entry.name)
         except OSError as error:
             raise read_error(error, self.run) from error
         return found
-
-
-def step_of(name: str) -> int | None:
-    """Return the step that a checkpoint's name declares, in whichever layout knows it."""
-    return next((s for each in layouts() if (s := each.step_of(name)) is not None), None)

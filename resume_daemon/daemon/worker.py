@@ -12,7 +12,7 @@ from resume_daemon.curriculum.collect import collect
 from resume_daemon.curriculum.snapshot import CURRICULUM, SnapshotIndex, write_snapshot
 from resume_daemon.daemon.messages import Snapshotted, UnwrittenError, Verified
 from resume_daemon.errors import CancelledError, ChangedError, ResumeDaemonError
-from resume_daemon.listing import list_directory
+from resume_daemon.layouts.registry import list_checkpoint
 from resume_daemon.verification import Options, References, verify
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Worker:
         )
 
     def _snapshot(self, job: SnapshotJob) -> SnapshotIndex:
-        listing = list_directory(self._run / job.checkpoint, boundary=self._run)
+        listing = list_checkpoint(self._run / job.checkpoint, boundary=self._run)
         if listing.fingerprint() != job.fingerprint:
             raise ChangedError("snapshot", listing.root, "it changed since it was verified")
         collected = collect(listing, self._run, self._configuration)

@@ -1,4 +1,4 @@
-"""A tensor's place in a file, without its values: all that presence, agreement and scans need."""
+"""Places in a file, without what stands there: all that presence, agreement and scans need."""
 
 from __future__ import annotations
 
@@ -28,3 +28,13 @@ class TensorSpan:
     def size(self) -> int:
         """Length in bytes."""
         return self.end - self.begin
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSpan:
+    """Bytes ``begin`` to ``end`` of a stored record, and the CRC-32 that they should have."""
+
+    name: str
+    begin: int
+    end: int
+    crc: int

@@ -106,7 +106,7 @@ def read_torch_file(path: Path) -> TorchFile:
     return TorchFile(archive, content.value, content.references, tensors, tuple(storages.values()))
 
 
-def scalar_value(path: Path, reference: TensorReference) -> int | float | None:
+def scalar_value(path: Path, span: TensorSpan | None) -> int | float | None:
     """Return the value of a tensor of one element, such as an optimizer's ``step``.
 
     Returns:
@@ -117,15 +117,14 @@ def scalar_value(path: Path, reference: TensorReference) -> int | float | None:
         VanishedError: It is not there.
         ResumeDaemonError: It cannot be read.
     """
-    span = reference.span
-    if span is None or reference.elements != 1 or reference.dtype not in _SCALARS:
+    if span is None or span.dtype not in _SCALARS or 8 * span.size != BITS[span.dtype]:
         return None
     with open_regular(path) as fd:
         content = read_range(fd, span.begin, span.size, path)
-    if reference.dtype == "BF16":
+    if span.dtype == "BF16":
         # The upper half of a float32.
         content = b"\0\0" + content
-    value: int | float = struct.unpack(_SCALARS[reference.dtype], content)[0]
+    value: int | float = struct.unpack(_SCALARS[span.dtype], content)[0]
     return value
 
 

@@ -8,14 +8,27 @@ tokenizer, training arguments, optimizer, scheduler, scaler, RNG, trainer state 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from resume_daemon.errors import ResumeDaemonError
-from resume_daemon.layouts.base import Completeness, Format, Part, Role
+from resume_daemon.layouts.base import (
+    STEP,
+    Around,
+    Completeness,
+    Facts,
+    Format,
+    Layout,
+    Missing,
+    Part,
+    Role,
+    Rule,
+    name_of,
+    rule,
+)
 from resume_daemon.listing import EntryKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from resume_daemon.listing import Listing
 
@@ -24,64 +37,82 @@ INCOMPLETE_MARKER = "checkpoint-is-incomplete.txt"
 
 TRAINER_STATE = "trainer_state.json"
 
-# 18 digits fit every integer that such a number is stored in.
-_NAME = re.compile(r"checkpoint-(\d{1,18})", re.ASCII)
-# 4.36-4.38 staged in tmp-checkpoint-N; main of January 2025 in tmp-checkpoint-<random>; unsloth
-# Studio in .tmp-checkpoint-*; ms-swift puts merged exports into checkpoint-N-merged.
-_STAGING = re.compile(r"^\.?tmp-checkpoint-")
 _SHARD = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})(?P<suffix>\..+)$")
-_RNG = re.compile(r"rng_state(?:_(\d{1,9}))?\.pth", re.ASCII)
-
-_FIXED: dict[str, Part] = {
-    "model.safetensors": Part(Role.WEIGHTS, Format.SAFETENSORS),
-    "adapter_model.safetensors": Part(Role.WEIGHTS, Format.SAFETENSORS),
-    "pytorch_model.bin": Part(Role.WEIGHTS, Format.TORCH),
-    "adapter_model.bin": Part(Role.WEIGHTS, Format.TORCH),
-    "pytorch_model_fsdp.bin": Part(Role.WEIGHTS, Format.TORCH),
-    "model.safetensors.index.json": Part(Role.WEIGHTS_INDEX, Format.JSON),
-    "pytorch_model.bin.index.json": Part(Role.WEIGHTS_INDEX, Format.JSON),
-    "optimizer.pt": Part(Role.OPTIMIZER, Format.TORCH),
-    "optimizer.bin": Part(Role.OPTIMIZER, Format.TORCH),
-    "scheduler.pt": Part(Role.SCHEDULER, Format.TORCH),
-    "scaler.pt": Part(Role.SCALER, Format.TORCH),
-    "training_args.bin": Part(Role.ARGUMENTS, Format.TORCH),
-    "config.json": Part(Role.CONFIGURATION, Format.JSON),
-    "generation_config.json": Part(Role.OTHER, Format.JSON),
-    "adapter_config.json": Part(Role.ADAPTER_CONFIGURATION, Format.JSON),
-    TRAINER_STATE: Part(Role.TRAINER_STATE, Format.JSON),
-    INCOMPLETE_MARKER: Part(Role.MARKER, Format.OPAQUE),
-    "tokenizer.json": Part(Role.TOKENIZER, Format.JSON),
-    "tokenizer_config.json": Part(Role.TOKENIZER, Format.JSON),
-    "vocab.json": Part(Role.TOKENIZER, Format.JSON),
-    "tekken.json": Part(Role.TOKENIZER, Format.JSON),
-    "vocab.txt": Part(Role.TOKENIZER, Format.OPAQUE),
-    "bpe.codes": Part(Role.TOKENIZER, Format.OPAQUE),
-}
-# tokenizer.model, spiece.model, sentencepiece.bpe.model, source.spm, qwen.tiktoken (the names in
-# vocab_files_names of the tokenizers in transformers/models).
-_VOCABULARY = re.compile(r"[^/]+\.(?:model|spm|tiktoken)")
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _ADAPTER_CONFIGURATION = "adapter_config.json"
-# Weights and optimizers that other engines put into the same directory. Their bytes are digested;
-# their structure is not judged by this layout.
-_FOREIGN_WEIGHTS = re.compile(r"^(?:pytorch_model_fsdp[^/]*|global_step\d+)(?:/|$)")
-_FOREIGN_OPTIMIZER = re.compile(r"^optimizer_\d+(?:[^/]*\.bin$|/)")
 _DEEPSPEED = re.compile(r"^global_step\d+/")
 
+WEIGHTS: tuple[Rule, ...] = (
+    rule(r"model\.safetensors", Role.WEIGHTS, Format.SAFETENSORS),
+    rule(r"pytorch_model\.bin", Role.WEIGHTS, Format.TORCH),
+    rule(r"[^/]+-\d{5}-of-\d{5}\.safetensors", Role.WEIGHTS, Format.SAFETENSORS),
+    rule(r"[^/]+-\d{5}-of-\d{5}\.bin", Role.WEIGHTS, Format.TORCH),
+    rule(
+        r"(?:model\.safetensors|pytorch_model\.bin)\.index\.json", Role.WEIGHTS_INDEX, Format.JSON
+    ),
+)
+"""What ``save_pretrained`` writes of a model that is no adapter."""
 
-class HuggingFace:
+ADAPTERS: tuple[Rule, ...] = (
+    # Several adapters: one sub-directory each (peft save_pretrained).
+    rule(r"(?:[^/]+/)*adapter_model\.safetensors", Role.WEIGHTS, Format.SAFETENSORS),
+    rule(r"(?:[^/]+/)*adapter_model\.bin", Role.WEIGHTS, Format.TORCH),
+    rule(r"(?:[^/]+/)*adapter_config\.json", Role.ADAPTER_CONFIGURATION, Format.JSON),
+)
+
+SIDE_FILES: tuple[Rule, ...] = (
+    rule(r"config\.json", Role.CONFIGURATION, Format.JSON),
+    rule(r"(?:tokenizer|tokenizer_config|vocab|tekken)\.json", Role.TOKENIZER, Format.JSON),
+    # tokenizer.model, spiece.model, sentencepiece.bpe.model, source.spm, qwen.tiktoken (the names
+    # in vocab_files_names of the tokenizers in transformers/models).
+    rule(r"vocab\.txt|bpe\.codes|[^/]+\.(?:model|spm|tiktoken)", Role.TOKENIZER, Format.OPAQUE),
+)
+"""What stands beside the weights of ``save_pretrained``."""
+
+
+class HuggingFace(Layout):
     """``checkpoint-N`` in the output directory."""
 
     name = "huggingface"
-
-    def step_of(self, directory_name: str) -> int | None:
-        """Return N of ``checkpoint-N`` (``trainer_utils.py: _re_checkpoint``)."""
-        match = _NAME.fullmatch(directory_name)
-        return int(match[1]) if match else None
-
-    def is_staging(self, directory_name: str) -> bool:
-        """Return whether the name is one of the staging forms that trainers have used."""
-        return bool(_STAGING.match(directory_name))
+    facts = Facts(
+        written_by="transformers Trainer, and with it TRL, unsloth, axolotl, ms-swift and "
+        "LLaMA-Factory v0",
+        recognised="trainer_state.json, or weights in any form that the trainer loads",
+        step="N of checkpoint-N, which is global_step of trainer_state.json",
+        required="trainer_state.json; one of model.safetensors, pytorch_model.bin, an index with "
+        "all of its shards, an adapter with its configuration, or what FSDP or DeepSpeed wrote",
+        marker="none; trainer_state.json is the last file of rank 0, and "
+        "checkpoint-is-incomplete.txt says that a save on SIGTERM did not end",
+        staging="tmp-checkpoint-N (4.36 to 4.38), tmp-checkpoint-<random>, .tmp-checkpoint-*",
+        ranks="rng_state_R.pth of each; how many there were is in training_args.bin",
+        rotation="nothing: the whole directory goes",
+        later="TRL's entropy_ctrl_state.json, whatever on_save callbacks write, other ranks' "
+        "random states",
+        source="transformers 5.23 trainer.py: _save_checkpoint, _load_from_checkpoint",
+    )
+    names = (name_of(rf"checkpoint-{STEP}"),)
+    # 4.36-4.38 staged in tmp-checkpoint-N; main of January 2025 in tmp-checkpoint-<random>; unsloth
+    # Studio in .tmp-checkpoint-*.
+    staging = (name_of(r"\.?tmp-checkpoint-.*"),)
+    rules = (
+        *WEIGHTS,
+        rule(r"optimizer\.(?:pt|bin)", Role.OPTIMIZER, Format.TORCH),
+        rule(r"scheduler\.pt", Role.SCHEDULER, Format.TORCH),
+        rule(r"scaler\.pt", Role.SCALER, Format.TORCH),
+        rule(r"rng_state\.pth", Role.RNG, Format.TORCH),
+        rule(r"rng_state_(?P<rank>\d{1,9})\.pth", Role.RNG, Format.TORCH),
+        rule(r"training_args\.bin", Role.ARGUMENTS, Format.TORCH),
+        rule(re.escape(TRAINER_STATE), Role.TRAINER_STATE, Format.JSON),
+        rule(re.escape(INCOMPLETE_MARKER), Role.MARKER, Format.OPAQUE),
+        # Weights and optimizers that other engines put into the same directory. Their bytes are
+        # digested; their structure is not judged by this layout.
+        rule(r"pytorch_model_fsdp\.bin", Role.WEIGHTS, Format.TORCH),
+        rule(r"(?:pytorch_model_fsdp[^/]*|global_step\d+)(?:/.*)?", Role.WEIGHTS, Format.OPAQUE),
+        rule(r"optimizer_\d+(?:[^/]*\.bin|/.*)", Role.OPTIMIZER, Format.OPAQUE),
+        *ADAPTERS,
+        *SIDE_FILES,
+        rule(r".+/.+", Role.OTHER, Format.OPAQUE),
+    )
 
     def recognises(self, listing: Listing) -> bool:
         """Return whether the trainer state or any form of weights is there."""
@@ -89,19 +120,15 @@ class HuggingFace:
             part.role in {Role.WEIGHTS, Role.WEIGHTS_INDEX} for part in self.parts(listing).values()
         )
 
-    def parts(self, listing: Listing) -> Mapping[str, Part]:
-        """Return what each file is."""
-        return {name: _part(name) for name in listing}
-
-    def completeness(self, listing: Listing, read_json: Callable[[str], Any]) -> Completeness:
+    def completeness(self, listing: Listing, around: Around) -> Completeness:
         """Return whether weights in one of their forms, with every shard, and the state are there.
 
         The trainer state is the last file of rank 0, not of the job: other ranks' RNG files may
         land after it, which is why a checkpoint must be quiet as well.
         """
         saved = TRAINER_STATE in listing
-        missing = [] if saved else [TRAINER_STATE]
-        missing += _missing_weights(listing, read_json)
+        missing = [] if saved else [Missing(Role.TRAINER_STATE, TRAINER_STATE)]
+        missing += missing_weights(self.parts(listing), listing, around)
         marker = INCOMPLETE_MARKER if INCOMPLETE_MARKER in listing else None
         return Completeness(tuple(missing), saved and marker is None, marker)
 
@@ -136,67 +163,49 @@ def shard_total(name: str) -> int | None:
     return int(match["total"]) if match else None
 
 
-def _part(name: str) -> Part:
-    if (fixed := _FIXED.get(name)) is not None:
-        return fixed
-    if match := _RNG.fullmatch(name):
-        return Part(Role.RNG, Format.TORCH, int(match[1]) if match[1] else None)
-    if _FOREIGN_WEIGHTS.match(name):
-        return Part(Role.WEIGHTS, Format.OPAQUE)
-    if _FOREIGN_OPTIMIZER.match(name):
-        return Part(Role.OPTIMIZER, Format.OPAQUE)
-    folder, _, base = name.rpartition("/")
-    if folder and base in {*_ADAPTER_WEIGHTS, _ADAPTER_CONFIGURATION}:
-        return _FIXED[base]  # Several adapters: one sub-directory each (peft save_pretrained).
-    if not folder and (match := _SHARD.match(name)):
-        if match["suffix"] == ".safetensors":
-            return Part(Role.WEIGHTS, Format.SAFETENSORS)
-        if match["suffix"] == ".bin":
-            return Part(Role.WEIGHTS, Format.TORCH)
-    if base.endswith(".json") and not folder:
-        return Part(Role.OTHER, Format.JSON)
-    if _VOCABULARY.fullmatch(name):
-        return Part(Role.TOKENIZER, Format.OPAQUE)
-    return Part(Role.OTHER, Format.OPAQUE)
-
-
-def _missing_weights(listing: Listing, read_json: Callable[[str], Any]) -> Iterator[str]:
+def missing_weights(
+    parts: Mapping[str, Part], listing: Listing, around: Around
+) -> Iterator[Missing]:
     """Yield what the weights lack; nothing where one whole form of them is there."""
-    whole = {
-        name for name in listing if _part(name).role is Role.WEIGHTS and shard_total(name) is None
-    }
+    weights = [name for name, part in parts.items() if part.role is Role.WEIGHTS]
+    whole = {name for name in weights if shard_total(name) is None}
     if whole:
         if all(name.endswith(_ADAPTER_WEIGHTS) for name in whole):
             for name in unpaired_adapters(listing)[0]:
                 yield _adapter_weights(name)
         return
     # The trainer prefers safetensors, too (transformers trainer_utils.py: load_sharded_checkpoint).
-    indexes = sorted(n for n in listing if _part(n).role is Role.WEIGHTS_INDEX)
+    indexes = sorted(n for n, part in parts.items() if part.role is Role.WEIGHTS_INDEX)
     if indexes:
-        yield from _missing_shards(indexes[0], listing, read_json)
-    elif shards := [n for n in listing if _part(n).role is Role.WEIGHTS]:
-        suffix = shards[0].rpartition(".")[2]
+        yield from missing_shards(indexes[0], listing, around)
+    elif weights:
+        suffix = weights[0].rpartition(".")[2]
         stem = "model.safetensors" if suffix == "safetensors" else "pytorch_model.bin"
-        yield f"{stem}.index.json (its shards are there)"
+        yield Missing(Role.WEIGHTS_INDEX, f"{stem}.index.json (its shards are there)")
     elif adapters := unpaired_adapters(listing)[0]:
         yield from map(_adapter_weights, adapters)
     else:
-        yield "weights (model.safetensors, its shards and index, pytorch_model.bin, or an adapter)"
+        yield Missing(
+            Role.WEIGHTS,
+            "weights (model.safetensors, its shards and index, pytorch_model.bin, or an adapter)",
+        )
 
 
-def _adapter_weights(configuration: str) -> str:
+def _adapter_weights(configuration: str) -> Missing:
     folder = configuration.removesuffix(_ADAPTER_CONFIGURATION)
-    return f"{folder}{_ADAPTER_WEIGHTS[0]} (or {_ADAPTER_WEIGHTS[1]})"
+    return Missing(Role.WEIGHTS, f"{folder}{_ADAPTER_WEIGHTS[0]} (or {_ADAPTER_WEIGHTS[1]})")
 
 
-def _missing_shards(index: str, listing: Listing, read_json: Callable[[str], Any]) -> Iterator[str]:
+def missing_shards(index: str, listing: Listing, around: Around) -> Iterator[Missing]:
+    """Yield the shards that an index promises and that are not there, beside the index."""
     if listing.entries[index].kind is not EntryKind.FILE:
-        yield f"{index} (what is there is no file of this run)"
+        yield Missing(Role.WEIGHTS_INDEX, f"{index} (what is there is no file of this run)")
         return
     try:
-        document = read_json(index)
+        document = around.json(index)
         names = sorted({str(shard) for shard in document["weight_map"].values()})
     except (ResumeDaemonError, KeyError, TypeError, AttributeError):
-        yield f"{index} (what is there cannot be read)"
+        yield Missing(Role.WEIGHTS_INDEX, f"{index} (what is there cannot be read)")
         return
-    yield from (name for name in names if name not in listing)
+    folder = index[: index.rfind("/") + 1]
+    yield from (Missing(Role.WEIGHTS, folder + n) for n in names if folder + n not in listing)

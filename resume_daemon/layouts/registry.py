@@ -1,18 +1,38 @@
-"""Which layouts there are, and which one a directory has."""
+"""Which layouts there are, which one a checkpoint has, and which names are checkpoints.
+
+Where several layouts recognise the same files, this rule decides: those whose names fit come before
+those whose names do not; of these, one that another states it ``beats`` is left out; of the rest
+the first in the order of ``OWN``, and of third parties' by name, is taken.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.files import read_error
+from resume_daemon.layouts.base import Around, Layout, Role
+from resume_daemon.listing import list_directory, list_files
+
 if TYPE_CHECKING:
-    from resume_daemon.layouts.base import Layout
+    from pathlib import Path
+
+    from resume_daemon.layouts.base import Missing
     from resume_daemon.listing import Listing
 
 ENTRY_POINT_GROUP = "resume_daemon.layouts"
+
+OWN: Final = ("huggingface:HuggingFace",)
+"""This project's layouts: module in ``resume_daemon.layouts`` and class."""
+
+_SHOWN = 5
 
 
 @cache
@@ -22,9 +42,11 @@ def layouts() -> tuple[Layout, ...]:
     A third party's layout that cannot be imported is said once and left out: it must not stop the
     daemon from watching the others.
     """
-    from resume_daemon.layouts.huggingface import HuggingFace  # noqa: PLC0415 - it imports base
-
-    found: dict[str, Layout] = {HuggingFace.name: HuggingFace()}
+    found: dict[str, Layout] = {}
+    for each in OWN:
+        module, _, name = each.partition(":")
+        layout: Layout = getattr(import_module(f"resume_daemon.layouts.{module}"), name)()
+        found[layout.name] = layout
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name):
         if point.name in found:
             continue
@@ -37,14 +59,118 @@ def layouts() -> tuple[Layout, ...]:
 
 def layout_of(listing: Listing) -> Layout | None:
     """Return the layout of a checkpoint: by name and files, else by files alone, else by name."""
-    named = [each for each in layouts() if each.step_of(listing.root.name) is not None]
+    named = [each for each in layouts() if each.step_of(listing.name) is not None]
     for candidates in (named, layouts()):
-        for each in candidates:
-            if each.recognises(listing):
+        fitting = [each for each in candidates if each.recognises(listing)]
+        beaten = {name for each in fitting for name in each.beats}
+        for each in fitting:
+            if each.name not in beaten:
                 return each
-    return named[0] if named else None
+    return next((each for each in named if each.distinctive), None)
+
+
+def list_checkpoint(path: Path, *, boundary: Path) -> Listing:
+    """List a checkpoint: everything below a directory, or a file and those that belong to it.
+
+    Raises:
+        VanishedError: It is not there.
+        ResumeDaemonError: It cannot be listed.
+    """
+    if os.path.isdir(path):  # noqa: PTH112  That of Path may raise.
+        return list_directory(path, boundary=boundary)
+    owner = next((each for each in layouts() if each.step_of(path.name) is not None), None)
+    others = owner.companions(path.name) if owner is not None else ()
+    return list_files(path.parent, path.name, others, boundary=boundary)
+
+
+def step_of(name: str) -> int | None:
+    """Return the number that a checkpoint's name declares, in whichever layout knows it."""
+    return next((s for each in layouts() if (s := each.step_of(name)) is not None), None)
 
 
 def is_checkpoint_name(name: str) -> bool:
-    """Return whether some layout gives its checkpoints such a name (and it is not staging)."""
+    """Return whether some layout gives its checkpoints such a name (and it is not staging).
+
+    A run may hold a hundred thousand files that are none, so all patterns are tried as one.
+    """
+    pattern, others = _names(layouts())
+    if pattern.fullmatch(name) is None and all(each.step_of(name) is None for each in others):
+        return False
     return any(each.step_of(name) is not None and not each.is_staging(name) for each in layouts())
+
+
+@cache
+def _names(every: tuple[Layout, ...]) -> tuple[re.Pattern[str], tuple[Layout, ...]]:
+    """Return one pattern of all names, and the layouts that tell theirs in another way."""
+    plain = [each for each in every if type(each).step_of is Layout.step_of]
+    others = tuple(each for each in every if type(each).step_of is not Layout.step_of)
+    patterns = [pattern.pattern for each in plain for pattern in (*each.names, *each.files)]
+    joined = "|".join(f"(?:{each})" for each in patterns).replace("(?P<step>", "(?:")
+    return re.compile(joined, re.ASCII), others
+
+
+def checkpoints_in(run: Path) -> list[str]:
+    """Return the names of the checkpoints that lie in a directory, by step.
+
+    Raises:
+        ResumeDaemonError: The directory cannot be listed.
+    """
+    found = []
+    try:
+        with os.scandir(run) as entries:
+            named = [entry for entry in entries if is_checkpoint_name(entry.name)]
+    except OSError as error:
+        raise read_error(error, run) from error
+    for entry in named:
+        if not (os.path.isdir(entry) or is_checkpoint_file(entry.name)):  # noqa: PTH112  That of Path may raise.
+            continue
+        if not is_distinctive(entry.name):
+            try:
+                listing = list_checkpoint(run / entry.name, boundary=run)
+            except ResumeDaemonError:
+                continue
+            if layout_of(listing) is None:
+                continue
+        found.append(entry.name)
+    return sorted(found, key=lambda name: (step_of(name) or 0, name))
+
+
+def is_checkpoint_file(name: str) -> bool:
+    """Return whether a file of such a name is a checkpoint; most are directories."""
+    return any(pattern.fullmatch(name) for each in layouts() for pattern in each.files)
+
+
+def is_distinctive(name: str) -> bool:
+    """Return whether such a name alone means a checkpoint, whatever is in it."""
+    return any(each.distinctive and each.step_of(name) is not None for each in layouts())
+
+
+def nearest(listing: Listing, around: Around) -> tuple[Layout, tuple[Missing, ...]] | None:
+    """Return the layout that most files fit, and what it lacks; None where no file fits any."""
+    found: list[tuple[int, int, Layout, tuple[Missing, ...]]] = []
+    for each in layouts():
+        fitting = sum(part.role is not Role.OTHER for part in each.parts(listing).values())
+        if not fitting:
+            continue
+        try:
+            missing = each.completeness(listing, around).missing
+        except ResumeDaemonError:
+            continue
+        found.append((fitting, -len(missing), each, missing))
+    if not found:
+        return None
+    _, _, layout, missing = max(found, key=lambda each: each[:2])
+    return layout, missing
+
+
+def unknown_reason(listing: Listing, around: Around) -> str:
+    """Return why a directory is no checkpoint: what it holds, the nearest layout, what it lacks."""
+    names = sorted(listing)
+    seen = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    reason = f"not a checkpoint that I know: it holds {seen or 'nothing'}"
+    found = nearest(listing, around)
+    if found is None:
+        return f"{reason}; no file in it fits any layout"
+    layout, missing = found
+    lacks = "; ".join(each.what for each in missing[:_SHOWN])
+    return f"{reason}; the nearest layout is {layout.name}, of which it lacks {lacks or 'nothing'}"

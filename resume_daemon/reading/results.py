@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from resume_daemon.formats.tensors import TensorSpan
-
-
-@dataclass(frozen=True, slots=True)
-class RecordSpan:
-    """Bytes ``begin`` to ``end`` of a stored zip record, and the CRC-32 that it should have."""
-
-    name: str
-    begin: int
-    end: int
-    crc: int
+    from resume_daemon.formats.tensors import RecordSpan, TensorSpan
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from resume_daemon.reading.results import (
     FileScan,
     RangeDigest,
     RecordCheck,
-    RecordSpan,
     ScanTask,
     TensorStatistics,
 )
@@ -31,14 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
     from pathlib import Path
 
-    from resume_daemon.formats.tensors import TensorSpan
+    from resume_daemon.formats.tensors import RecordSpan, TensorSpan
 
 __all__ = [
     "FileScan",
     "RangeDigest",
     "ReadOptions",
     "RecordCheck",
-    "RecordSpan",
     "ScanTask",
     "TensorStatistics",
     "scan_file",

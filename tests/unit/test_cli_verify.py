@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors.numpy import save_file
@@ -12,7 +11,8 @@ from typer.testing import CliRunner, Result
 
 from resume_daemon.cli import app
 from resume_daemon.errors import ResumeDaemonError
-from resume_daemon.formats.json_document import read_json
+from resume_daemon.formats.content import Content, Format
+from resume_daemon.formats.registry import read
 from tests.checkpoints import weights_at, write_checkpoint, zero_second_half
 
 
@@ -72,12 +72,12 @@ def test_strict_lets_a_degraded_checkpoint_fail(run: Path) -> None:
 def test_a_checkpoint_that_cannot_be_read_fails_and_the_others_are_still_judged(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path) -> Any:
+    def refuse(path: Path, encoding: Format) -> Content:
         if path.parent.name == "checkpoint-5":
             raise ResumeDaemonError("read", path, "Input/output error", hint="Look at the disk.")
-        return read_json(path)
+        return read(path, encoding)
 
-    monkeypatch.setattr("resume_daemon.verification.read_json", refuse)
+    monkeypatch.setattr("resume_daemon.verification.read", refuse)
     result = invoke("verify", "--json", run)
     assert result.exit_code == 1
     assert verdicts(result) == {"checkpoint-10": "sound"}
@@ -90,11 +90,11 @@ def test_a_checkpoint_that_cannot_be_read_fails_and_the_others_are_still_judged(
 def test_a_checkpoint_that_is_rotated_while_it_is_read_is_no_failure(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def rotate_then_read(path: Path) -> Any:
+    def rotate_then_read(path: Path, encoding: Format) -> Content:
         shutil.rmtree(run / "checkpoint-5", ignore_errors=True)
-        return read_json(path)
+        return read(path, encoding)
 
-    monkeypatch.setattr("resume_daemon.verification.read_json", rotate_then_read)
+    monkeypatch.setattr("resume_daemon.verification.read", rotate_then_read)
     result = invoke("verify", run)
     assert result.exit_code == 0
     assert "checkpoint-5  rotated: the trainer removed it" in result.stdout
@@ -127,7 +127,10 @@ def test_a_name_with_control_characters_and_markup_is_shown_and_not_obeyed(run: 
         ("nope", "there is no such directory"),
         ("file", "it is a file, or lies below one"),
         ("file/checkpoint-5", "it is a file, or lies below one"),
-        ("empty", "it is no checkpoint, and has none in it"),
+        (
+            "empty",
+            "not a checkpoint that I know: it holds nothing; no file in it fits any layout",
+        ),
     ],
 )
 def test_what_is_no_checkpoint_is_wrong_usage_in_one_sentence_with_the_path(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from resume_daemon.errors import FormatError
-from resume_daemon.layouts.base import Format, Role
+from resume_daemon.formats.content import Content
+from resume_daemon.layouts.base import Around, Format, Role
 from resume_daemon.layouts.huggingface import HuggingFace, shard_total, unpaired_adapters
 from resume_daemon.layouts.registry import is_checkpoint_name, layout_of
 from resume_daemon.listing import Entry, EntryKind, Listing
@@ -28,12 +29,16 @@ def listing(*names: str, root: str = "checkpoint-5", kind: EntryKind = EntryKind
 
 
 def judged(*names: str, documents: Mapping[str, Any] | None = None) -> Completeness:
-    def read_json(name: str) -> Any:
+    def read(name: str, _: Format) -> Content:
         if documents is None or name not in documents:
             raise FormatError("read", name, "it is cut short")
-        return documents[name]
+        return Content(value=documents[name])
 
-    return LAYOUT.completeness(listing(*names), read_json)
+    return LAYOUT.completeness(listing(*names), Around(read))
+
+
+def lacks(found: Completeness) -> tuple[str, ...]:
+    return tuple(each.what for each in found.missing)
 
 
 def index_of(*shards: str) -> dict[str, Any]:
@@ -165,7 +170,7 @@ WHOLE = [
 def test_weights_in_any_form_and_the_state_make_a_checkpoint(weights: tuple[str, ...]) -> None:
     assert judged(*weights, STATE).complete
     unfinished = judged(*weights)
-    assert unfinished.missing == (STATE,)
+    assert lacks(unfinished) == (STATE,)
     assert not unfinished.saved
 
 
@@ -197,7 +202,7 @@ def test_what_is_missing_is_named_and_will_not_come_once_the_state_is_there(
 
     assert not found.complete
     assert found.saved
-    (said,) = found.missing
+    (said,) = lacks(found)
     assert said.split(" ")[0] == missing
 
 
@@ -208,16 +213,16 @@ def test_an_index_that_says_nothing_makes_no_checkpoint(document: Any) -> None:
     documents = None if document is None else {INDEX: document}
     found = judged(INDEX, *SHARDS, STATE, documents=documents)
 
-    assert found.missing == (f"{INDEX} (what is there cannot be read)",)
+    assert lacks(found) == (f"{INDEX} (what is there cannot be read)",)
 
 
 def test_an_index_outside_of_the_run_is_not_read() -> None:
-    def read_json(name: str) -> Any:
+    def read(name: str, _: Format) -> Content:
         raise AssertionError(name)
 
     links = listing(INDEX, STATE, kind=EntryKind.OUTSIDE)
 
-    assert LAYOUT.completeness(links, read_json).missing == (
+    assert lacks(LAYOUT.completeness(links, Around(read))) == (
         f"{INDEX} (what is there is no file of this run)",
     )
 
@@ -226,7 +231,7 @@ def test_a_shard_outside_of_the_checkpoint_is_missing() -> None:
     names = ("../model-00001-of-00001.safetensors", "/etc/passwd")
     found = judged(INDEX, STATE, documents=index_of(*names))
 
-    assert set(found.missing) == set(names)
+    assert set(lacks(found)) == set(names)
 
 
 def test_the_marker_of_an_unfinished_save_counts_more_than_the_state() -> None:

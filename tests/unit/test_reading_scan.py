@@ -21,12 +21,11 @@ from resume_daemon.errors import (
     ResumeDaemonError,
     VanishedError,
 )
-from resume_daemon.formats.tensors import TensorSpan
+from resume_daemon.formats.tensors import RecordSpan, TensorSpan
 from resume_daemon.reading.scan import (
     FileScan,
     ReadOptions,
     RecordCheck,
-    RecordSpan,
     ScanTask,
     TensorStatistics,
     scan_file,

@@ -1,0 +1,158 @@
+"""What a Hugging Face trainer's checkpoint holds besides weights and state, and what it lost."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from resume_daemon.checks.presence import (
+    ARGUMENTS_MISSING,
+    CONFIGURATION_MISSING,
+    MEASURED,
+    OPTIMIZER_MISSING,
+    RNG_MISSING,
+    RNG_RANKS,
+    SCHEDULER_MISSING,
+)
+from resume_daemon.findings import Code, Finding, Severity
+from resume_daemon.layouts.base import Format, Role
+from resume_daemon.layouts.huggingface import HuggingFace, is_deepspeed, unpaired_adapters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resume_daemon.evidence import Evidence
+
+ADAPTER_CONFIGURATION_MISSING = Code(
+    "RD109",
+    "adapter-configuration-missing",
+    Severity.ERROR,
+    "adapter_config.json is missing beside the adapter's weights",
+    "Rank, targets and base model of the adapter are unknown; peft cannot load it.",
+    "Copy adapter_config.json from an earlier checkpoint of the same run.",
+    "peft peft_model.py: from_pretrained",
+)
+TOKENIZER_MISSING = Code(
+    "RD110",
+    "tokenizer-missing",
+    Severity.WARNING,
+    "The tokenizer is missing",
+    "The checkpoint cannot be used on its own, and added tokens or a changed chat template are "
+    "lost unless the base model has the same.",
+    "Copy the tokenizer's files from an earlier checkpoint of the same run.",
+    MEASURED,
+)
+SAVED_WITHOUT_OPTIMIZER = Code(
+    "RD115",
+    "model-only",
+    Severity.INFO,
+    "The checkpoint holds the model only, as asked",
+    "save_only_model is set, so optimizer, schedule and random state are not saved. The weights "
+    "are whole; training cannot be continued exactly.",
+    "Unset save_only_model if you mean to resume.",
+    "transformers training_args.py: save_only_model",
+)
+
+_SHOWN = 8
+_MOST_PROCESSES = 1_000_000
+
+
+def check(evidence: Evidence) -> Iterator[Finding]:
+    """Yield a finding for each optional part that is missing from a trainer's checkpoint."""
+    if evidence.layout == HuggingFace.name:
+        yield from _optional(evidence)
+        yield from _ranks(evidence)
+
+
+def _optional(evidence: Evidence) -> Iterator[Finding]:
+    _, unexplained = unpaired_adapters(evidence.listing)
+    for name in unexplained:
+        yield ADAPTER_CONFIGURATION_MISSING.finding(
+            f"adapter_config.json is missing beside {name}", file=name
+        )
+    adapter = bool(unexplained) or evidence.has(Role.ADAPTER_CONFIGURATION)
+    if not adapter and not (evidence.has(Role.CONFIGURATION) or _sharded_by_fsdp(evidence)):
+        yield CONFIGURATION_MISSING.finding("config.json is missing", file="config.json")
+    later = (
+        (Role.OPTIMIZER, OPTIMIZER_MISSING, "optimizer.pt", is_deepspeed(evidence.listing)),
+        (Role.SCHEDULER, SCHEDULER_MISSING, "scheduler.pt", is_deepspeed(evidence.listing)),
+        (Role.RNG, RNG_MISSING, "rng_state.pth", False),
+    )
+    absent = [each for each in later if not evidence.has(each[0]) and not each[3]]
+    if len(absent) == len(later) and evidence.argument("save_only_model") is True:
+        yield SAVED_WITHOUT_OPTIMIZER.finding("save_only_model is set: only the model was saved")
+    else:
+        for _, code, name, _ in absent:
+            yield code.finding(f"{name} is missing", file=name)
+    if not evidence.has(Role.ARGUMENTS) and not _sharded_by_fsdp(evidence):
+        yield ARGUMENTS_MISSING.finding("training_args.bin is missing", file="training_args.bin")
+    if (reason := _tokenizer_lost(evidence)) is not None:
+        yield TOKENIZER_MISSING.finding(reason)
+
+
+def _sharded_by_fsdp(evidence: Evidence) -> bool:
+    # Such a save writes no configuration, arguments or tokenizer (transformers trainer.py:
+    # save_model calls _save for FULL_STATE_DICT alone); DeepSpeed's does.
+    return any(
+        evidence.parts[name].format is Format.OPAQUE and name.startswith("pytorch_model_fsdp")
+        for name in evidence.files(Role.WEIGHTS)
+    )
+
+
+_TOKENIZER_REMNANTS = (
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "merges.txt",
+)
+
+
+def _tokenizer_lost(evidence: Evidence) -> str | None:
+    """Return what shows that a tokenizer is lost, or None: a run may well have none."""
+    vocabulary = [n for n in evidence.files(Role.TOKENIZER) if n != "tokenizer_config.json"]
+    before = evidence.previous
+    earlier = {file.name for file in before.files} if before is not None else set()
+    # Other files come and go with versions (5.x writes no merges.txt); this one stays.
+    if before is not None and "tokenizer.json" in earlier.difference(vocabulary):
+        return f"tokenizer.json is missing, and {before.checkpoint} has one"
+    if vocabulary:
+        return None
+    for name in _TOKENIZER_REMNANTS:
+        if name in evidence.listing:
+            return f"no tokenizer file is there, but {name} is"
+    if before is not None and "tokenizer.model" in earlier:
+        return f"no tokenizer file is there, but {before.checkpoint} has one"
+    return None
+
+
+def _ranks(evidence: Evidence) -> Iterator[Finding]:
+    files = evidence.files(Role.RNG)
+    present = {rank for name in files if (rank := evidence.parts[name].rank) is not None}
+    expected = _processes(evidence)
+    if expected is None:
+        before = evidence.previous.files if evidence.previous is not None and present else ()
+        expected = max(
+            max(present, default=-1) + 1, sum(f.name.startswith("rng_state_") for f in before)
+        )
+    elif expected == 1 or not files:
+        return
+    count = expected - sum(rank < expected for rank in present)
+    if count:
+        absent = (rank for rank in range(expected) if rank not in present)
+        listed = ", ".join(f"rng_state_{rank}.pth" for rank in islice(absent, _SHOWN))
+        yield RNG_RANKS.finding(
+            f"{count} of {expected} ranks' random states are missing: {listed}"
+            + (", ..." if count > _SHOWN else "")
+        )
+
+
+def _processes(evidence: Evidence) -> int | None:
+    """Return how many processes trained; None where the arguments do not tell.
+
+    They hold accelerate's ``PartialState`` (accelerate ``state.py``; measured with 1.15), so that a
+    run that is resumed on fewer devices is not taken for one that lost ranks.
+    """
+    state = getattr(evidence.argument("distributed_state"), "state", None)
+    number = state.get("num_processes") if isinstance(state, dict) else None
+    return number if type(number) is int and 0 < number < _MOST_PROCESSES else None

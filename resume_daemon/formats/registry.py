@@ -1,0 +1,82 @@
+"""Which reader a format has; each turns a path into one ``Content``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from resume_daemon.formats import safetensors
+from resume_daemon.formats.content import Content, Format, Problem, ProblemKind
+from resume_daemon.formats.json_document import read_json
+from resume_daemon.formats.tensors import RecordSpan
+from resume_daemon.formats.torch_file import read_torch_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+
+def read(path: Path, encoding: Format) -> Content:
+    """Return what a file holds; its values are not looked at.
+
+    Raises:
+        FormatError: It is not what the format promises, or beyond a bound.
+        ChangedError: It became shorter meanwhile.
+        VanishedError: It is not there.
+        ResumeDaemonError: It cannot be read.
+    """
+    reader = READERS.get(encoding)
+    return Content() if reader is None else reader(path)
+
+
+def _json(path: Path) -> Content:
+    return Content(value=read_json(path))
+
+
+_PROBLEMS: Final = {
+    safetensors.HeaderProblemKind.SIZE: ProblemKind.SIZE,
+    safetensors.HeaderProblemKind.GAP: ProblemKind.PLACE,
+    safetensors.HeaderProblemKind.OVERLAP: ProblemKind.PLACE,
+    safetensors.HeaderProblemKind.SHAPE: ProblemKind.SHAPE,
+    safetensors.HeaderProblemKind.DTYPE: ProblemKind.SHAPE,
+}
+
+
+def _safetensors(path: Path) -> Content:
+    header = safetensors.read_header(path)
+    return Content(
+        value=header.metadata,
+        shapes={span.name: span.shape for span in header.tensors},
+        # A file cut short keeps the spans that still lie in it.
+        spans=tuple(span for span in header.tensors if span.end <= header.file_size),
+        problems=tuple(
+            Problem(_PROBLEMS[each.kind], each.message) for each in safetensors.problems(header)
+        ),
+    )
+
+
+def _torch(path: Path) -> Content:
+    found = read_torch_file(path)
+    records = found.archive.records if found.archive is not None else ()
+    return Content(
+        value=found.value,
+        shapes={name: tensor.shape for name, tensor in found.tensors.items()},
+        spans=found.storages,
+        records=tuple(
+            RecordSpan(each.name, each.begin, each.begin + each.size, each.crc)
+            for each in records
+            if not each.compressed
+        ),
+        scalars={
+            name: tensor.span
+            for name, tensor in found.tensors.items()
+            if tensor.shape in {(), (1,)} and tensor.span is not None
+        },
+        references=found.references,
+    )
+
+
+READERS: Final[Mapping[Format, Callable[[Path], Content]]] = {
+    Format.JSON: _json,
+    Format.SAFETENSORS: _safetensors,
+    Format.TORCH: _torch,
+}

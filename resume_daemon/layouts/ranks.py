@@ -1,0 +1,52 @@
+"""Files that each rank writes: which are missing from a set, told by the numbers in their names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from resume_daemon.layouts.base import Missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from resume_daemon.layouts.base import Part, Role
+
+_SHOWN = 8
+MOST_RANKS = 1_000_000
+
+
+def rank_sets(parts: Mapping[str, Part]) -> dict[tuple[str, Role], dict[int, str]]:
+    """Return the files of each set that ranks write together, by rank."""
+    found: dict[tuple[str, Role], dict[int, str]] = defaultdict(dict)
+    for name, part in sorted(parts.items()):
+        if part.rank is not None:
+            found[part.of, part.role][part.rank] = name
+    return found
+
+
+def world_size(parts: Mapping[str, Part]) -> int:
+    """Return how many ranks wrote: what names say, else one more than the highest rank seen."""
+    told = max((part.world for part in parts.values() if part.world is not None), default=0)
+    seen = max((part.rank for part in parts.values() if part.rank is not None), default=-1)
+    return min(told or seen + 1, MOST_RANKS)
+
+
+def missing_ranks(parts: Mapping[str, Part], world: int | None = None) -> Iterator[Missing]:
+    """Yield each set that lacks ranks, in one sentence.
+
+    Args:
+        parts: The files that belong together: each set among them has to have every rank.
+        world: How many there are, where something better than the names says so.
+    """
+    expected = world_size(parts) if world is None else world
+    for (of, role), files in rank_sets(parts).items():
+        count = expected - sum(rank < expected for rank in files)
+        if not count:
+            continue
+        ranks = list(islice((r for r in range(expected) if r not in files), _SHOWN))
+        shown = ", ".join(map(str, ranks)) + (", ..." if count > len(ranks) else "")
+        example = next(iter(files.values()))
+        what = f"{of or role.value} of rank {shown} ({count} of {expected}; {example} is there)"
+        yield Missing(role, what)
