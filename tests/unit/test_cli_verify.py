@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from safetensors.numpy import save_file
@@ -11,9 +12,11 @@ from typer.testing import CliRunner, Result
 
 from resume_daemon.cli import app
 from resume_daemon.errors import ResumeDaemonError
-from resume_daemon.formats.content import Content, Format
 from resume_daemon.formats.registry import read
 from tests.checkpoints import weights_at, write_checkpoint, zero_second_half
+
+if TYPE_CHECKING:
+    from resume_daemon.formats.content import Content, Format
 
 
 def invoke(*arguments: str | Path) -> Result:
