@@ -228,7 +228,9 @@ def _gather(
         contents=contents,
         recorded_steps=tuple(layout.recorded_steps(contents)),
         unreadable=unreadable,
-        optimizer_steps=_optimizer_steps(listing, parts, contents),
+        optimizer_steps=(
+            _optimizer_steps(listing, parts, contents) if layout.one_step_each else ()
+        ),
         scans={},
         previous=comparable(references.previous),
         earlier=comparable(references.earlier),
