@@ -33,8 +33,8 @@ class Evidence:
         contents: What was found in each file that was looked into, by name.
         recorded_steps: Files in which the trainer wrote down its step, each with that step.
         unreadable: Files that are not what their format promises, by name.
-        optimizer_steps: The optimizer's own step counters, one per parameter, where it keeps any
-            and they count what the trainer counts.
+        optimizer_steps: The optimizer's own step counters, one per parameter, where it keeps any.
+        one_step_each: Optimizer and schedule make one step for each of the trainer's.
         scans: Digests and statistics, by name; empty for a quick verification.
         previous: The manifest of the sound checkpoint before this one, where there is one.
         earlier: The manifest of the sound checkpoint before that one, where there is one.
@@ -52,6 +52,7 @@ class Evidence:
     recorded_steps: tuple[tuple[str, int], ...]
     unreadable: Mapping[str, FormatError]
     optimizer_steps: tuple[float, ...]
+    one_step_each: bool
     scans: Mapping[str, FileScan]
     previous: Manifest | None
     earlier: Manifest | None

@@ -228,9 +228,8 @@ def _gather(
         contents=contents,
         recorded_steps=tuple(layout.recorded_steps(contents)),
         unreadable=unreadable,
-        optimizer_steps=(
-            _optimizer_steps(listing, parts, contents) if layout.one_step_each else ()
-        ),
+        optimizer_steps=_optimizer_steps(listing, parts, contents),
+        one_step_each=layout.one_step_each,
         scans={},
         previous=comparable(references.previous),
         earlier=comparable(references.earlier),

@@ -158,7 +158,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield from _check_state(state, evidence)
     step = trainer_step(evidence)
     step = evidence.step if step is None else step
-    if step is not None:
+    if step is not None and evidence.one_step_each:
         yield from _check_counters(step, evidence)
     yield from _check_shapes(evidence)
 

@@ -30,7 +30,11 @@ OPTIMIZER: Final = "optim"
 EXTRA: Final = "extra_state"
 CONFIGURATION: Final = "fsdp_config.json"
 
-HUGGINGFACE: Final[tuple[Rule, ...]] = under("huggingface", (*WEIGHTS, *ADAPTERS, *SIDE_FILES))
+HUGGINGFACE: Final[tuple[Rule, ...]] = under(
+    "huggingface",
+    # A resume builds the model from the script's own configuration.
+    (*WEIGHTS, rule(r"config\.json", Role.OTHER, Format.JSON), *SIDE_FILES),
+)
 """Configuration and tokenizer, and the whole model where that was asked for."""
 
 SHARDS: Final[tuple[Rule, ...]] = (
@@ -45,6 +49,8 @@ SHARDS: Final[tuple[Rule, ...]] = (
         inside=(("rng", Role.RNG),),
     ),
     *HUGGINGFACE,
+    # The adapter once more, in peft's form.
+    *under("lora_adapter", ADAPTERS),
 )
 """What one model's directory holds; mount it with ``under``."""
 

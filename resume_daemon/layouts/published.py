@@ -33,6 +33,12 @@ def tracked_step(text: str) -> int | None:
     return int(match["step"]) if match else None
 
 
+def is_published(step: int | None, beside: Beside | None) -> bool:
+    """Return whether the tracker file names this step or a later one."""
+    tracked = None if beside is None else tracked_step(beside.text)
+    return step is not None and tracked is not None and tracked >= step
+
+
 def unpublished(listing: Listing, step: int | None, beside: Beside | None) -> str | None:
     """Return why the tracker file says that a save is still going on; None: it does not say so.
 

@@ -32,6 +32,7 @@ ENTRY_POINT_GROUP = "resume_daemon.layouts"
 OWN: Final = (
     "huggingface:HuggingFace",
     "verl:Verl",
+    "skyrl:SkyRl",
 )
 """This project's layouts: module in ``resume_daemon.layouts`` and class."""
 

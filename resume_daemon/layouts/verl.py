@@ -24,7 +24,7 @@ from resume_daemon.layouts.base import (
     rule,
     under,
 )
-from resume_daemon.layouts.published import tracked_step, unpublished
+from resume_daemon.layouts.published import is_published, unpublished
 from resume_daemon.layouts.ranks import missing_ranks
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Verl(Layout):
     def recognises(self, listing: Listing) -> bool:
         """Return whether shards lie where verl puts them, or nothing but what rotation leaves."""
         found = fsdp_shards.folders(listing)
-        return not found.isdisjoint({"", "actor/", "critic/"}) or (
+        return not found.isdisjoint({"", "actor/"}) or (
             self.step_of(listing.name) is not None and is_stub(listing)
         )
 
@@ -133,8 +133,6 @@ def judged(
     """Return the completeness of a checkpoint with verl's tracker beside it."""
     beside = around.beside(TRACKER)
     marker = unpublished(listing, step, beside)
-    tracked = None if beside is None else tracked_step(beside.text)
-    told = step is not None and tracked is not None and tracked >= step
     data = any(each.part_of(name) for name in listing for each in SIDE)
-    saved = marker is None and (told or data)
+    saved = marker is None and (data or is_published(step, beside))
     return Completeness(tuple(missing), saved=saved, marker=marker, lost=tuple(lost))
