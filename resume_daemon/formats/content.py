@@ -20,6 +20,10 @@ class Format(StrEnum):
     TORCH = "torch"
     """A file of ``torch.save``, or any other pickle."""
     JSON = "json"
+    DCP_METADATA = "dcp metadata"
+    """What ``torch.distributed.checkpoint`` promises of the shards beside it."""
+    DCP_SHARD = "dcp shard"
+    """A shard of it, which only its metadata explains."""
     OPAQUE = "opaque"
     """Digested, never looked into."""
 

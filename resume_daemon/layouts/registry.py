@@ -33,6 +33,7 @@ OWN: Final = (
     "huggingface:HuggingFace",
     "verl:Verl",
     "skyrl:SkyRl",
+    "dcp:TorchDcp",
 )
 """This project's layouts: module in ``resume_daemon.layouts`` and class."""
 
