@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.layouts.base import RANK, WORLD, Format, Missing, Role, Rule, rule, under
-from resume_daemon.layouts.huggingface import ADAPTERS, SIDE_FILES, WEIGHTS, missing_shards
+from resume_daemon.layouts.huggingface import EXPORTED, missing_shards
 from resume_daemon.layouts.ranks import missing_ranks
 
 if TYPE_CHECKING:
@@ -30,13 +30,6 @@ OPTIMIZER: Final = "optim"
 EXTRA: Final = "extra_state"
 CONFIGURATION: Final = "fsdp_config.json"
 
-HUGGINGFACE: Final[tuple[Rule, ...]] = under(
-    "huggingface",
-    # A resume builds the model from the script's own configuration.
-    (*WEIGHTS, rule(r"config\.json", Role.OTHER, Format.JSON), *SIDE_FILES),
-)
-"""Configuration and tokenizer, and the whole model where that was asked for."""
-
 SHARDS: Final[tuple[Rule, ...]] = (
     rule(rf"model_world_size_{WORLD}_rank_{RANK}\.pt", Role.WEIGHTS, Format.TORCH, of=MODEL),
     rule(rf"optim_world_size_{WORLD}_rank_{RANK}\.pt", Role.OPTIMIZER, Format.TORCH, of=OPTIMIZER),
@@ -48,9 +41,10 @@ SHARDS: Final[tuple[Rule, ...]] = (
         of=EXTRA,
         inside=(("rng", Role.RNG),),
     ),
-    *HUGGINGFACE,
+    # Configuration and tokenizer, and the whole model where that was asked for.
+    *under("huggingface", EXPORTED),
     # The adapter once more, in peft's form.
-    *under("lora_adapter", ADAPTERS),
+    *under("lora_adapter", EXPORTED),
 )
 """What one model's directory holds; mount it with ``under``."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.checkpoints import adapter_at, write_adapter, write_json
 from tests.layouts.fsdp import WORLD, data_at, write_huggingface, write_shards
+from tests.layouts.megatron_dist import write_dist
 from tests.torch_files import write_torch_file
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ def write_fully_async(run: Path, step: int) -> Path:
     return checkpoint
 
 
+def write_megatron(run: Path, step: int) -> Path:
+    """Write the policy of a training with Megatron."""
+    checkpoint = run / f"global_step_{step}"
+    write_dist(checkpoint / "policy", step)
+    write_huggingface(checkpoint / "policy/huggingface")
+    return _end(checkpoint, step)
+
+
 def _write_model(folder: Path, step: int, *, seed: int = 0) -> None:
     write_shards(folder, step, seed=seed)
     write_huggingface(folder / "huggingface")
@@ -51,4 +60,5 @@ def _end(checkpoint: Path, step: int) -> Path:
 BUILDERS: dict[str, Callable[[Path, int], Path]] = {
     "skyrl-fsdp": write_fsdp,
     "skyrl-fully-async": write_fully_async,
+    "skyrl-megatron": write_megatron,
 }
