@@ -1,10 +1,8 @@
 """Checkpoints of NeMo-RL: ``step_N``, renamed from ``tmp_step_N`` when all of it is written.
 
-Source: NeMo-RL of August 2026 ``nemo_rl/utils/checkpoint.py`` (staging, rename, the search for an
-optimizer), ``utils/native_checkpoint.py`` and ``models/automodel/checkpoint.py`` (weights),
-``algorithms/grpo.py`` (what lies beside them), ``data/utils.py`` (``train_dataloader.pt`` is loaded
-without a look whether it is there). NeMo Automodel ``components/checkpoint/checkpointing.py`` puts
-weights into ``model/`` and the optimizer into ``optim/``.
+Source: NeMo-RL of August 2026 ``nemo_rl/utils/checkpoint.py`` (staging and rename),
+``algorithms/grpo.py`` (what lies beside the models) and ``data/utils.py`` (``train_dataloader.pt``
+is loaded without a look whether it is there).
 """
 
 from __future__ import annotations
@@ -23,41 +21,16 @@ from resume_daemon.layouts.base import (
     Role,
     name_of,
     rule,
-    under,
 )
-from resume_daemon.layouts.dcp import dcp_rules, missing_in
-from resume_daemon.layouts.huggingface import EXPORTED, SIDE_FILES, missing_weights
-from resume_daemon.layouts.megatron_dist import INSIDE, dist_rules, holds, missing_dist
+from resume_daemon.layouts.nemo_models import missing_model, missing_optimizer, model_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from resume_daemon.layouts.base import Around, Content, Rule
+    from resume_daemon.layouts.base import Around, Content
     from resume_daemon.listing import Listing
 
 INFO: Final = "training_info.json"
-
-_MEGATRON = "weights/iter_0000000/"
-
-
-def _model(folder: str) -> tuple[Rule, ...]:
-    """Return the rules of one model, in any of the forms in which it is saved."""
-    return (
-        *under(f"{folder}/weights", dcp_rules(Role.WEIGHTS)),
-        *under(f"{folder}/weights/model", dcp_rules(Role.WEIGHTS)),
-        *under(f"{folder}/weights/iter_0000000", dist_rules(Role.STATE, INSIDE)),
-        *under(f"{folder}/optimizer", dcp_rules(Role.OPTIMIZER)),
-        *under(f"{folder}/optimizer/optim", dcp_rules(Role.OPTIMIZER)),
-        # Each rank its own of each file of the model (Automodel _backports/hf_utils.py).
-        rule(
-            rf"{folder}/weights/model/shard-\d{{5}}-model-\d{{5}}-of-\d{{5}}\.safetensors",
-            Role.WEIGHTS,
-            Format.SAFETENSORS,
-        ),
-        *under(f"{folder}/weights/model", EXPORTED),
-        *under(f"{folder}/weights/model/consolidated", EXPORTED),
-        *under(f"{folder}/tokenizer", SIDE_FILES),
-    )
 
 
 class NemoRl(Layout):
@@ -83,8 +56,8 @@ class NemoRl(Layout):
     distinctive = False
     one_step_each = False
     rules = (
-        *_model("policy"),
-        *_model("value"),
+        *model_rules("policy"),
+        *model_rules("value"),
         rule(re.escape(INFO), Role.STATE, Format.JSON),
         rule(r"train_dataloader(?:_[^/]+)?\.pt", Role.DATA, Format.TORCH),
         rule(r"(?:replay_buffer|rollouts|replacement_reserve)\.pt", Role.DATA, Format.TORCH),
@@ -106,8 +79,8 @@ class NemoRl(Layout):
             missing.append(Missing(Role.DATA, "train_dataloader.pt"))
         value = any(name.startswith("value/") for name in listing)
         for folder in ("policy/", *(("value/",) if value else ())):
-            missing += _missing_weights(folder, listing, around)
-            without, less = _missing_optimizer(folder, listing, around)
+            missing += missing_model(folder, listing, around)
+            without, less = missing_optimizer(folder, listing, around)
             missing += without
             lost += less
         return Completeness(tuple(missing), saved=True, lost=tuple(lost))
@@ -131,55 +104,3 @@ def _is_no_record(around: Around) -> bool:
         return not isinstance(around.json(INFO), dict)
     except ResumeDaemonError:
         return False  # Its own finding says that it cannot be read.
-
-
-def _has(folder: str, listing: Listing) -> bool:
-    return any(name.startswith(folder) for name in listing)
-
-
-def _missing_weights(folder: str, listing: Listing, around: Around) -> Iterator[Missing]:
-    """Yield what one model's weights lack, in the form in which they are there."""
-    model = f"{folder}weights/model/"
-    if _has(megatron := f"{folder}{_MEGATRON}", listing):
-        yield from missing_dist(megatron, listing, around)
-    elif _has(f"{model}.metadata", listing) or _has(f"{model}__", listing):
-        yield from missing_in(model, listing, around)
-    elif _has(model, listing):
-        yield from _missing_safetensors(model, listing, around)
-    else:
-        yield from missing_in(f"{folder}weights/", listing, around)
-
-
-def _missing_safetensors(model: str, listing: Listing, around: Around) -> Iterator[Missing]:
-    """Yield which files of the model no rank has a piece of, or what ``save_pretrained`` would."""
-    pieces = [match for name in listing if (match := _PIECE.fullmatch(name, len(model)))]
-    pieces = [match for match in pieces if match.string.startswith(model)]
-    if not pieces:
-        parts = {name: NemoRl().part_of(name) for name in listing if name.startswith(model)}
-        yield from missing_weights(parts, listing, around)
-        return
-    total = max(int(match["total"]) for match in pieces)
-    ranks = {int(match["rank"]) for match in pieces}
-    for number in sorted({*range(1, total + 1)} - {int(match["number"]) for match in pieces}):
-        yield Missing(Role.WEIGHTS, f"{model}shard-*-model-{number:05d}-of-{total:05d}.safetensors")
-    for rank in sorted({*range(min(ranks), max(ranks))} - ranks):
-        yield Missing(Role.WEIGHTS, f"{model}shard-{rank:05d}-model-*.safetensors")
-
-
-_PIECE = re.compile(
-    r"shard-(?P<rank>\d{5})-model-(?P<number>\d{5})-of-(?P<total>\d{5})\.safetensors", re.ASCII
-)
-
-
-def _missing_optimizer(
-    folder: str, listing: Listing, around: Around
-) -> tuple[list[Missing], list[Missing]]:
-    """Return what the optimizer that is there lacks, and the optimizer where there is none."""
-    if _has(f"{folder}optimizer/optim/", listing):
-        return [*missing_in(f"{folder}optimizer/optim/", listing, around)], []
-    if _has(f"{folder}optimizer/", listing):
-        return [*missing_in(f"{folder}optimizer/", listing, around)], []
-    megatron = f"{folder}{_MEGATRON}"
-    if _has(megatron, listing) and holds("optimizer", megatron, listing, around) is not False:
-        return [], []
-    return [], [Missing(Role.OPTIMIZER, f"{folder}optimizer")]

@@ -25,7 +25,7 @@ from resume_daemon.layouts.base import (
 )
 from resume_daemon.layouts.dcp import dcp_rules, missing_in
 from resume_daemon.layouts.huggingface import WEIGHTS, missing_weights
-from resume_daemon.layouts.ranks import missing_ranks
+from resume_daemon.layouts.ranks import missing_ranks, world_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,8 +104,11 @@ class OpenInstruct(Layout):
         if COMPLETED not in listing:
             missing.append(Missing(Role.MARKER, COMPLETED))
         missing += self._missing_model(listing, around)
-        rng = {n: self.part_of(n) for n in listing if n.startswith("random_states_")}
-        lost += missing_ranks(rng) if rng else [Missing(Role.RNG, "random_states_0.pkl")]
+        ranked = {n: part for n in listing if (part := self.part_of(n)).rank is not None}
+        rng = {n: part for n, part in ranked.items() if part.role is Role.RNG}
+        if not rng:
+            lost.append(Missing(Role.RNG, "random_states_0.pkl"))
+        lost += missing_ranks(rng, world_size(ranked))
         return Completeness(tuple(missing), saved=COMPLETED in listing, lost=tuple(lost))
 
     def _missing_model(self, listing: Listing, around: Around) -> Iterator[Missing]:

@@ -97,6 +97,7 @@ class VerlMegatron(Layout):
             contents = _contents(folder, listing, around)
             if contents is not None:
                 missing += self._missing_listed(folder, contents, listing, around)
+                lost += _lost_listed(folder, contents, listing)
                 lost += [
                     Missing(role, f"{folder}{name}")
                     for name, role in _EXPECTED.items()
@@ -104,7 +105,11 @@ class VerlMegatron(Layout):
                 ]
                 continue
             split = any(match["split"] for match in matches if match["folder"] == folder)
-            if split and f"{folder}{MANIFEST}" not in listing:
+            if f"{folder}{MANIFEST}" in listing:
+                lost.append(
+                    Missing(Role.MARKER, f"{folder}{MANIFEST} (what is there lists nothing)")
+                )
+            elif split:
                 # Nothing but the tracker, which comes later still, tells a lost one from one that
                 # is not written yet.
                 (lost if published else missing).append(Missing(Role.MARKER, folder + MANIFEST))
@@ -126,18 +131,11 @@ class VerlMegatron(Layout):
         self, folder: str, contents: Mapping[str, Any], listing: Listing, around: Around
     ) -> Iterator[Missing]:
         """Yield what is not there of what a manifest lists."""
-        places = {
-            (str(each.get("path")).strip("/"), each.get("format"))
-            for each in contents.values()
-            if isinstance(each, dict)
-        }
-        for path, encoding in sorted(places, key=str):
+        for path, encoding in _places(contents):
             if encoding == "megatron_dist_checkpoint":
                 yield from missing_dist(f"{folder}{path}/", listing, around)
             elif encoding == "huggingface":
                 yield from self._missing_export(f"{folder}{path}/", listing, around)
-            elif f"{folder}{path}" not in listing:
-                yield Missing(Role.OTHER, f"{folder}{path}")
 
     def _missing_seen(
         self, folder: str, listing: Listing, around: Around, *, split: bool
@@ -161,6 +159,20 @@ class VerlMegatron(Layout):
 
 
 _EXPECTED: Final = {"optimizer": Role.OPTIMIZER, "rng_state": Role.RNG}
+
+
+def _places(contents: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the paths that a manifest lists, each once, with their formats."""
+    listed = [each for each in contents.values() if isinstance(each, dict)]
+    found = {(str(each.get("path")).strip("/"), str(each.get("format"))) for each in listed}
+    return sorted(found)
+
+
+def _lost_listed(folder: str, contents: Mapping[str, Any], listing: Listing) -> Iterator[Missing]:
+    """Yield the single files that a manifest lists, such as the configuration: none is loaded."""
+    for path, encoding in _places(contents):
+        if encoding == "json" and f"{folder}{path}" not in listing:
+            yield Missing(Role.OTHER, f"{folder}{path}")
 
 
 def _contents(folder: str, listing: Listing, around: Around) -> Mapping[str, Any] | None:

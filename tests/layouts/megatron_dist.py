@@ -47,6 +47,9 @@ def write_dist(
     if not common:
         objects["common_state/shard_0_1"] = shared
     write_dcp(folder, tensors, objects)
+    for shard in folder.glob("*.distcp"):
+        if not shard.stat().st_size:  # A rank that has nothing writes no file.
+            shard.unlink()
     if common:
         write_torch_file(folder / "common.pt", shared)
     write_json(folder / "metadata.json", {"sharded_backend": "torch_dist"})
