@@ -16,6 +16,7 @@ REPORTERS = (
     "resume_daemon.checks.agreement",
     "resume_daemon.checks.steps",
     "resume_daemon.checks.ranks",
+    "resume_daemon.checks.continuity",
     "resume_daemon.checks.values",
     "resume_daemon.checks.integrity",
     "resume_daemon.curriculum.codes",

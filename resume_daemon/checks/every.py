@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from resume_daemon.checks import (
     agreement,
+    continuity,
     huggingface,
     integrity,
     presence,
@@ -32,6 +33,7 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     agreement.check,
     steps.check,
     ranks.check,
+    continuity.check,
     values.check,
     integrity.check,
 )

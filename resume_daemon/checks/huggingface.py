@@ -15,7 +15,7 @@ from resume_daemon.checks.presence import (
     SCHEDULER_MISSING,
 )
 from resume_daemon.findings import Code, Finding, Severity
-from resume_daemon.layouts.base import Format, Role
+from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.huggingface import HuggingFace, is_deepspeed, unpaired_adapters
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ def _sharded_by_fsdp(evidence: Evidence) -> bool:
     # Such a save writes no configuration, arguments or tokenizer (transformers trainer.py:
     # save_model calls _save for FULL_STATE_DICT alone); DeepSpeed's does.
     return any(
-        evidence.parts[name].format is Format.OPAQUE and name.startswith("pytorch_model_fsdp")
-        for name in evidence.files(Role.WEIGHTS)
+        name.startswith("pytorch_model_fsdp") and name != "pytorch_model_fsdp.bin"
+        for name in evidence.listing
     )
 
 
@@ -113,9 +113,10 @@ def _tokenizer_lost(evidence: Evidence) -> str | None:
     vocabulary = [n for n in evidence.files(Role.TOKENIZER) if n != "tokenizer_config.json"]
     before = evidence.previous
     earlier = {file.name for file in before.files} if before is not None else set()
-    # Other files come and go with versions (5.x writes no merges.txt); this one stays.
-    if before is not None and "tokenizer.json" in earlier.difference(vocabulary):
-        return f"tokenizer.json is missing, and {before.checkpoint} has one"
+    # Other files come and go with versions (5.x writes no merges.txt); these stay.
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if before is not None and name in earlier and name not in evidence.listing:
+            return f"{name} is missing, and {before.checkpoint} has one"
     if vocabulary:
         return None
     for name in _TOKENIZER_REMNANTS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resume_daemon.findings import Code, Finding, Severity
-from resume_daemon.layouts.base import Role
+from resume_daemon.layouts.base import Format, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,3 +89,9 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             if name in evidence.contents and not isinstance(evidence.value(name), dict):
                 kind = type(evidence.value(name)).__name__
                 yield JSON_DAMAGED.finding(f"{name}: it holds a {kind}, not an object", file=name)
+    for name in (*evidence.files(Role.TOKENIZER), *evidence.files(Role.EXTRA)):
+        if evidence.parts[name].format is not Format.JSON:
+            continue
+        if name in evidence.contents and not isinstance(evidence.value(name), dict):
+            kind = type(evidence.value(name)).__name__
+            yield SMALL_JSON_DAMAGED.finding(f"{name}: it holds a {kind}, not an object", file=name)

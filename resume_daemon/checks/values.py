@@ -289,7 +289,7 @@ def _unchanged(evidence: Evidence) -> Iterator[Finding]:
     then = {(r.name, r.digest) for name in files for r in before.digests_of(name)}
     if now != then:
         return
-    idle = _nothing_to_learn(evidence, before.step)
+    idle = nothing_to_learn(evidence, before.step)
     yield UNCHANGED_WEIGHTS.finding(
         f"the weights are those of {before.checkpoint}, byte for byte"
         + (f" ({idle})" if idle else ""),
@@ -298,10 +298,11 @@ def _unchanged(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def _nothing_to_learn(evidence: Evidence, since: int) -> str | None:
+def nothing_to_learn(evidence: Evidence, since: int | None) -> str | None:
     """Return why weights did not move, where the trainer's own log explains it."""
     state = evidence.document(Role.TRAINER_STATE)
     log = state.get("log_history") if isinstance(state, dict) else None
+    since = -1 if since is None else since
     entries = [
         e
         for e in (log if isinstance(log, list) else ())

@@ -20,6 +20,8 @@ class Format(StrEnum):
     TORCH = "torch"
     """A file of ``torch.save``, or any other pickle."""
     JSON = "json"
+    TEXT = "text"
+    """A line or two, such as the name of the newest step."""
     DCP_METADATA = "dcp metadata"
     """What ``torch.distributed.checkpoint`` promises of the shards beside it."""
     DCP_SHARD = "dcp shard"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from resume_daemon.errors import FormatError
+from resume_daemon.files import read_bounded
 from resume_daemon.formats import safetensors
+from resume_daemon.formats.byte_ranges import blank_reason
 from resume_daemon.formats.content import Content, Format, Problem, ProblemKind
 from resume_daemon.formats.dcp_metadata import read_dcp_metadata
 from resume_daemon.formats.json_document import read_json
@@ -14,6 +17,10 @@ from resume_daemon.formats.torch_file import read_torch_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+
+TEXT_LIMIT: Final = 64 * 1024
+"""Bytes of a text that is read whole."""
 
 
 def read(path: Path, encoding: Format) -> Content:
@@ -27,6 +34,16 @@ def read(path: Path, encoding: Format) -> Content:
     """
     reader = READERS.get(encoding)
     return Content() if reader is None else reader(path)
+
+
+def _text(path: Path) -> Content:
+    content = read_bounded(path, TEXT_LIMIT)
+    if reason := blank_reason(content):
+        raise FormatError("read the text of", path, reason)
+    try:
+        return Content(value=content.decode().strip())
+    except UnicodeDecodeError:
+        raise FormatError("read the text of", path, "it is not UTF-8") from None
 
 
 def _json(path: Path) -> Content:
@@ -80,5 +97,6 @@ READERS: Final[Mapping[Format, Callable[[Path], Content]]] = {
     Format.DCP_METADATA: read_dcp_metadata,
     Format.JSON: _json,
     Format.SAFETENSORS: _safetensors,
+    Format.TEXT: _text,
     Format.TORCH: _torch,
 }

@@ -28,6 +28,8 @@ class Role(StrEnum):
     SCALER = "gradient scaler"
     RNG = "random state"
     DATA = "position in the data"
+    EXTRA = "further state"
+    """State that a trainer resumes with, or does without in silence."""
     STATE = "whole state"
     """Several parts in one file: ``Part.inside`` says which tensors belong to which."""
     SHARD_METADATA = "shard metadata"
@@ -293,6 +295,14 @@ class Layout(ABC):
     @abstractmethod
     def completeness(self, listing: Listing, around: Around) -> Completeness:
         """Return whether the required set is there."""
+
+    def stable_name(self, file: str) -> str:
+        """Return a file's name without what changes from one checkpoint to the next.
+
+        That of a checkpoint which is a file says its step; two of them are compared all the same.
+        """
+        itself = any(pattern.fullmatch(file) for pattern in self.files)
+        return "(itself)" if itself else file
 
     def recorded_steps(self, contents: Mapping[str, Content]) -> Iterator[tuple[str, int]]:  # noqa: ARG002 - most have none
         """Yield each file in which the trainer wrote down its step, with that step.

@@ -31,6 +31,8 @@ ENTRY_POINT_GROUP = "resume_daemon.layouts"
 
 OWN: Final = (
     "huggingface:HuggingFace",
+    "deepspeed:DeepSpeed",
+    "openrlhf:OpenRlhf",
     "verl:Verl",
     "verl_megatron:VerlMegatron",
     "skyrl:SkyRl",
