@@ -249,11 +249,9 @@ UNSEEN: Final[tuple[tuple[str, str], ...]] = (
         _OTHER_COPY,
     ),
     (r".* \| .*zero_to_fp32\.py \| .*", _NOT_STATE),
-    (
-        r".* \| (?:args|tokens_state|metric)\.json "
-        r"\| (?:missing|flipped bit|other step's file|wrong JSON type)",
-        _NOT_STATE,
-    ),
+    (r".* \| (?:args|tokens_state|metric)\.json \| (?:missing|other step's file)", _NOT_STATE),
+    (r".* \| (?:args|tokens_state|metric)\.json \| wrong JSON type", _NOT_STATE),
+    (r".* \| (?:args|tokens_state)\.json \| flipped bit", _NOT_STATE),
     (r".* \| (?:scaler\.pt|entropy_ctrl_state\.json) \| other step's file", _NO_MARK),
 )
 """Patterns of cells that nothing at first sight could see, each with the reason."""

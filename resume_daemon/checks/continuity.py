@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from resume_daemon.checks import agreement
 from resume_daemon.checks.values import nothing_to_learn
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.formats.content import Format
@@ -66,7 +67,9 @@ def check(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _vanished(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
-    told = {each.role for each in evidence.completeness.lost}
+    vanishing = _VANISHING - {each.role for each in evidence.completeness.lost}
+    if evidence.plain_optimizer:
+        vanishing -= {Role.OPTIMIZER, Role.SCHEDULER}  # They are missed without a comparison.
     sets = {part.of for part in evidence.vanished.values() if part.rank is not None}
     present = list(evidence.parts.values())
     for name, part in evidence.vanished.items():
@@ -80,7 +83,7 @@ def _vanished(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
         elif part.role in _COUNTED and others:
             lost = True
         else:
-            gone = part.role in _VANISHING and part.role not in told and not others
+            gone = part.role in vanishing and not others
             lost = gone or part.role is Role.EXTRA
         if lost:
             yield PART_VANISHED.finding(f"{name} is missing, {before.checkpoint} has it", file=name)
@@ -99,7 +102,9 @@ def _reshaped(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
     # With another number of ranks or shards everything is cut anew.
     if now.keys() != then.keys():
         return
-    changed = sorted(name for name in now if now[name] != then[name])
+    # A file that was cut short lacks tensors, and that is told.
+    whole = [name for name in now if not evidence.contents[name].problems]
+    changed = sorted(name for name in whole if now[name] != then[name])
     everything = len(changed) == len(now) and len(now) > 1
     for name in changed:
         tensors = {t: now[name].get(t) for t in now[name] | then[name]}
@@ -129,7 +134,8 @@ def _old(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
     # Weights that stand still with everything else are another finding's.
     if not stateful - same or nothing_to_learn(evidence, before.step):
         return
-    for name in sorted(same):
+    told = {f.file for f in agreement.check(evidence) if f.severity is Severity.ERROR}
+    for name in sorted(same - told):
         role = evidence.parts[name].role
         # A part of the model that is frozen is saved unchanged, and was so before.
         moved_before = evidence.earlier is not None and not _was_same(
