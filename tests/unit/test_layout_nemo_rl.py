@@ -11,6 +11,7 @@ from resume_daemon.findings import Verdict
 from resume_daemon.formats.content import Content
 from resume_daemon.layouts.nemo_rl import NemoRl
 from resume_daemon.layouts.registry import checkpoints_in
+from tests.layouts.megatron_dist import write_dist
 from tests.layouts.nemo_rl import BUILDERS, write_automodel, write_dtensor, write_megatron
 from tests.verifying import told, verified
 
@@ -112,3 +113,10 @@ def test_the_record_says_the_step_where_it_counts_over_epochs(
 def test_ranks_pieces_are_no_shards_whose_number_the_names_promise(tmp_path: Path) -> None:
     checkpoint = write_automodel(tmp_path, 10)  # Two files that each say one of one.
     assert told(verified(checkpoint)) == []
+
+
+def test_megatrons_one_state_without_an_optimizer_starts_it_afresh(tmp_path: Path) -> None:
+    checkpoint = write_megatron(tmp_path, 10)
+    shutil.rmtree(checkpoint / "policy/weights/iter_0000000")
+    write_dist(checkpoint / "policy/weights/iter_0000000", 10, frozenset({"model"}))
+    assert told(verified(checkpoint)) == ["RD104 warning"]
