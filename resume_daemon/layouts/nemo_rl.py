@@ -54,7 +54,6 @@ class NemoRl(Layout):
     names = (name_of(rf"step_{STEP}"),)
     staging = (name_of(r"(?:tmp|old)_step_\d+"),)
     distinctive = False
-    one_step_each = False
     rules = (
         *model_rules("policy"),
         *model_rules("value"),

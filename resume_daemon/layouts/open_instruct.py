@@ -77,7 +77,6 @@ class OpenInstruct(Layout):
     names = (name_of(rf"step_{STEP}"),)
     distinctive = False
     # accelerate steps the schedule once for each process.
-    one_step_each = False
     beats = ("accelerate",)
     rules = (
         *WEIGHTS,

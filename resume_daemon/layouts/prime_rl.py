@@ -57,7 +57,6 @@ class PrimeRl(Layout):
     )
     names = (name_of(rf"step_{STEP}"),)
     distinctive = False
-    one_step_each = False
     rules = (
         *under(
             "trainer",

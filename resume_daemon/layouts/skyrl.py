@@ -68,7 +68,6 @@ class SkyRl(Layout):
         "skyrl/backends/skyrl_train/distributed/fsdp_strategy.py",
     )
     names = (name_of(rf"global_step_{STEP}"),)
-    one_step_each = False
     rules = (
         *under("policy", _MODEL),
         *under("critic", _MODEL),

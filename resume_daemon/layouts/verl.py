@@ -64,7 +64,6 @@ class Verl(Layout):
         "trainer/ppo/ray_trainer.py",
     )
     names = (name_of(rf"global_step_{STEP}"),)
-    one_step_each = False
     rules = (
         *under("actor", fsdp_shards.SHARDS),
         *under("critic", fsdp_shards.SHARDS),

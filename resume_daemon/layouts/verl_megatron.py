@@ -75,7 +75,6 @@ class VerlMegatron(Layout):
         source="verl 0.9 utils/checkpoint/megatron_checkpoint_manager.py",
     )
     names = (name_of(rf"global_step_{STEP}"),)
-    one_step_each = False
     rules = (*under("actor", _MODEL), *under("critic", _MODEL), *_MODEL, *SIDE)
 
     def recognises(self, listing: Listing) -> bool:
