@@ -64,7 +64,8 @@ def main(run: Path, rank: int, world: int, kind: str) -> None:
         }
         save(run / "verl" / f"global_step_{step}" / "actor", files, rank, world)
         save(run / "skyrl" / f"global_step_{step}" / "policy", files, rank, world)
-        pieces = {name: list(piece_of(tensor).shape) for name, tensor in state.items()}
+        held = {name: piece_of(tensor) for name, tensor in state.items()}
+        pieces = {name: None if t is None else list(t.shape) for name, t in held.items()}
         (run / f"pieces_{rank}.json").write_text(json.dumps(pieces), encoding="utf-8")
         distributed.barrier()
         if rank == 0:
@@ -78,7 +79,8 @@ def wrapped(kind: str, world: int) -> nn.Module:
     model = nn.Sequential(
         nn.Embedding(ROWS, WIDTH),
         nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.LayerNorm(2 * WIDTH)),
-        nn.Linear(2 * WIDTH, ROWS),
+        # A value head, of whose one row all but the first rank have none.
+        nn.Linear(2 * WIDTH, 1),
     )
     mesh = init_device_mesh("cpu", (world,), mesh_dim_names=("fsdp",))
     if kind == "fsdp2":
@@ -108,10 +110,11 @@ def model_state(model: nn.Module, kind: str) -> dict[str, Any]:
     return state
 
 
-def piece_of(tensor: Any) -> torch.Tensor:
-    """Return the rank's piece of a DTensor or a ShardedTensor."""
+def piece_of(tensor: Any) -> torch.Tensor | None:
+    """Return the rank's piece of a DTensor, or of a ShardedTensor where it has one."""
     if hasattr(tensor, "local_shards"):
-        return tensor.local_shards()[0].tensor
+        shards = tensor.local_shards()
+        return shards[0].tensor if shards else None
     return tensor.to_local()
 
 

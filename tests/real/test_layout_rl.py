@@ -61,7 +61,7 @@ def test_the_pieces_have_their_parameters_names_and_shapes(run: Path) -> None:
         # A ShardedTensor is a list of shards, so that its piece lies deeper.
         named = {name: shapes.get(name, below(shapes, name)) for name in pieces}
         assert named == pieces
-        assert len(found.spans) == len(pieces)
+        assert len(found.spans) == sum(shape is not None for shape in pieces.values())
 
 
 def test_a_flipped_bit_in_a_piece_is_an_error(run: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from resume_daemon.formats.content import Format
 from resume_daemon.formats.registry import read
 from resume_daemon.layouts.registry import checkpoints_in
 from tests.checkpoints import SHAPES, write_json
+from tests.layouts.fsdp import dtensor
 from tests.layouts.verl import BUILDERS, TRACKER, write_fsdp, write_model, write_sft
 from tests.torch_files import write_torch_file
 from tests.verifying import found, told, verified
@@ -243,6 +244,23 @@ def test_a_ranks_optimizer_that_holds_its_parameters_as_one_vector_fits_the_weig
         name = f"optim_world_size_2_rank_{rank}.pt"
         write_torch_file(checkpoint / "actor" / name, {"state": state, "param_groups": []})
     assert told(verified(checkpoint)) == []
+
+
+def test_a_rank_without_a_piece_of_a_small_parameter_goes_with_the_others(
+    tmp_path: Path,
+) -> None:
+    checkpoint = write_fsdp(tmp_path, 10)
+    name = "critic/model_world_size_2_rank_1.pt"
+    write_torch_file(checkpoint / name, pieces(list(SHAPES)[:-1]))
+    assert told(verified(checkpoint)) == []
+    write_torch_file(checkpoint / name, pieces(["another", *list(SHAPES)[:-1]]))
+    assert told(verified(checkpoint)) == ["RD411 error"]
+
+
+def pieces(names: list[str]) -> dict[str, object]:
+    """Return a rank's pieces of some parameters."""
+    random = np.random.default_rng(0)
+    return {name: dtensor(random.random((96, 64), np.float32), 1) for name in names}
 
 
 def test_a_piece_of_a_parameter_is_called_as_the_parameter_is(tmp_path: Path) -> None:
