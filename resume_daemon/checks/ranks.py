@@ -32,12 +32,12 @@ _FEWEST = 2
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each rank's file that differs from those of most ranks."""
-    for (_, role), files in rank_sets(evidence.parts).items():
+    for (_, role, _), files in rank_sets(evidence.parts).items():
         readable = [name for name in files.values() if name in evidence.contents]
         if role not in _JUDGED or len(readable) < _FEWEST:
             continue
         names = {name: frozenset(evidence.contents[name].shapes) for name in readable}
-        for name in _odd(names):
+        for name in _strange(names):
             yield RANKS_DISAGREE.finding(
                 f"{name} holds other tensors than the same file of other ranks", file=name
             )
@@ -52,6 +52,16 @@ def check(evidence: Evidence) -> Iterator[Finding]:
                 "has not",
                 file=name,
             )
+
+
+def _strange(names: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    """Yield the files that hold tensors that most do not, and lack some that most hold.
+
+    Fewer alone is no difference: of a parameter with fewer rows than there are ranks, such as a
+    value head, some ranks have no piece (measured: FSDP without a device mesh, torch 2.13).
+    """
+    usual = Counter(names.values()).most_common(1)[0][0]
+    yield from (n for n, held in names.items() if not (held <= usual or held >= usual))
 
 
 def _odd(values: Mapping[str, Any]) -> Iterator[str]:

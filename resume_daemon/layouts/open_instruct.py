@@ -77,7 +77,6 @@ class OpenInstruct(Layout):
     names = (name_of(rf"step_{STEP}"),)
     distinctive = False
     # accelerate steps the schedule once for each process.
-    beats = ("accelerate",)
     rules = (
         *WEIGHTS,
         *under("pytorch_model_fsdp_0", dcp_rules(Role.WEIGHTS)),
