@@ -20,6 +20,10 @@ class Format(StrEnum):
     TORCH = "torch"
     """A file of ``torch.save``, or any other pickle."""
     JSON = "json"
+    YAML = "yaml"
+    NPY = "npy"
+    NPZ = "npz"
+    PARQUET = "parquet"
     OPAQUE = "opaque"
     """Digested, never looked into."""
 

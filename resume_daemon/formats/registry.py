@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Final
 from resume_daemon.formats import safetensors
 from resume_daemon.formats.content import Content, Format, Problem, ProblemKind
 from resume_daemon.formats.json_document import read_json
+from resume_daemon.formats.numpy_file import read_npy, read_npz
+from resume_daemon.formats.parquet_file import read_parquet
 from resume_daemon.formats.tensors import RecordSpan
 from resume_daemon.formats.torch_file import read_torch_file
+from resume_daemon.formats.yaml_document import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,6 +80,10 @@ def _torch(path: Path) -> Content:
 
 READERS: Final[Mapping[Format, Callable[[Path], Content]]] = {
     Format.JSON: _json,
+    Format.NPY: read_npy,
+    Format.NPZ: read_npz,
+    Format.PARQUET: read_parquet,
     Format.SAFETENSORS: _safetensors,
     Format.TORCH: _torch,
+    Format.YAML: read_yaml,
 }

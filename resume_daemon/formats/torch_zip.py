@@ -11,7 +11,7 @@ import os
 import re
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
@@ -70,6 +70,7 @@ class Record:
         crc: CRC-32 of its content as the archive states it (after
             ``torch.serialization.set_crc32_options(False)`` it is not that of the content).
         compressed: Whether those bytes are deflated; torch stores them as they are.
+        full: Bytes of its content; ``size`` where it is not compressed.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Record:
     size: int
     crc: int
     compressed: bool
+    full: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,7 @@ def _entries(directory: bytes, count: int) -> Iterator[tuple[Record, int]]:
             )
         if method == _STORED and stored != full:
             raise ValueError(f"record {name!r} has two sizes")
-        yield Record(name, 0, stored, crc, method == _DEFLATED), header
+        yield Record(name, 0, stored, crc, method == _DEFLATED, full), header
     if position != len(directory):
         raise ValueError("its directory is damaged")
 
@@ -288,4 +290,4 @@ def _place(fd: int, record: Record, header: int, directory: int, path: Path) -> 
     # torch writes size and CRC after the content, and zeros into the header.
     if not flags & _SIZES_FOLLOW and (crc != record.crc or stored not in {record.size, _FULL_32}):
         raise ValueError(f"the header of record {record.name!r} contradicts the directory")
-    return Record(record.name, begin, record.size, record.crc, record.compressed)
+    return replace(record, begin=begin)
