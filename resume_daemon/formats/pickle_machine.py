@@ -17,6 +17,7 @@ from resume_daemon.formats.inert_values import (
     How,
     PersistentReference,
 )
+from resume_daemon.formats.pickle_source import Left
 from resume_daemon.formats.pickle_stack import PickleStack
 from resume_daemon.formats.plain_calls import NOT_PLAIN
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from resume_daemon.formats.inert_values import Limits
+    from resume_daemon.formats.pickle_source import Source
     from resume_daemon.formats.plain_calls import Rebuilder
 
 # Functions that hand on what they are given: by position, what they do with the argument.
@@ -53,12 +55,12 @@ class PickleMachine(PickleStack):
 
     def __init__(
         self,
-        data: bytes,
+        data: Source,
         begin: int,
         limits: Limits,
         *,
         rebuilders: Mapping[tuple[str, str], Rebuilder],
-        nested: Callable[[PickleMachine, bytes], None],
+        nested: Callable[[PickleMachine, Source, int], None],
     ) -> None:
         super().__init__(data, begin, limits)
         self.references: dict[tuple[str, str], How] = {}
@@ -118,9 +120,12 @@ class PickleMachine(PickleStack):
                 self.refer(owner.module, f"{owner.name}.{name}", How.MENTION)
                 self.push_container(GlobalReference(owner.module, f"{owner.name}.{name}"))
                 return
-            case ("torch.storage", "_load_from_bytes"), (bytes() as content,):
+            case ("torch.storage", "_load_from_bytes"), (bytes() | Left() as content,):
                 self.use(function, How.CALL)
-                self.nested(self, content)
+                if isinstance(content, Left):
+                    self.nested(self, self.data, content.begin)
+                else:
+                    self.nested(self, content, 0)
                 self.push_container(Call(function, (), How.CALL))
                 return
         self.use(function, How.CALL)
