@@ -14,6 +14,7 @@ from resume_daemon.errors import ChangedError, FormatError, UsageError
 from resume_daemon.evidence import Evidence
 from resume_daemon.findings import Finding, Verdict, verdict_of
 from resume_daemon.formats.content import Content, Format
+from resume_daemon.formats.dcp_shard import read_dcp_shard
 from resume_daemon.formats.registry import read
 from resume_daemon.formats.torch_file import scalar_value
 from resume_daemon.layouts.around import around
@@ -206,12 +207,16 @@ def _gather(
     contents: dict[str, Content] = {}
     unreadable: dict[str, FormatError] = {}
     parts = layout.parts(listing)
-    for name in _regular(listing):
+    # What shards hold is said by the metadata beside them, so that comes first.
+    for name in sorted(_regular(listing), key=lambda n: parts[n].format is Format.DCP_SHARD):
         part = parts[name]
         if part.format is Format.OPAQUE:
             continue
         try:
-            content = read(listing.path(name), part.format)
+            if part.format is Format.DCP_SHARD:
+                content = _read_shard(name, listing, parts, contents)
+            else:
+                content = read(listing.path(name), part.format)
         except FormatError as error:
             unreadable[name] = error
             continue
@@ -235,6 +240,22 @@ def _gather(
         recorded=comparable(references.recorded),
         allowed=options.allowed,
     )
+
+
+def _read_shard(
+    name: str, listing: Listing, parts: Mapping[str, Part], contents: Mapping[str, Content]
+) -> Content:
+    """Return what a shard holds by the metadata of its folder; nothing where none names it."""
+    folder, _, base = name.rpartition("/")
+    chunks = [
+        chunk
+        for other, content in contents.items()
+        if parts[other].format is Format.DCP_METADATA and other.rpartition("/")[0] == folder
+        for chunk in content.value.shards.get(base, ())
+    ]
+    if not chunks:
+        return Content()
+    return read_dcp_shard(listing.path(name), listing.entries[name].size, chunks)
 
 
 def _optimizer_steps(

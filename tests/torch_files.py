@@ -65,11 +65,14 @@ class Reduced:
 
 
 class Instance:
-    """An object of a class that need not be there, pickled as pickle does by default."""
+    """An object of a class that need not be there, pickled as pickle does by default.
 
-    def __init__(self, kind: Global, **state: Any) -> None:
+    ``_state`` is given where the class's own state is no table of attributes.
+    """
+
+    def __init__(self, kind: Global, _state: Any = None, **state: Any) -> None:
         self.kind = kind
-        self.state = state
+        self.state = state if _state is None else _state
 
 
 class Storage:
@@ -163,6 +166,13 @@ def torch_file(value: Any, *, folder: str, crc: bool = True, protocol: int = 2) 
         (f"{folder}/.data/serialization_id", b"0" * 40),
     ]
     return zip_archive(records, crc=crc)
+
+
+def pickled(value: Any, protocol: int = 2) -> bytes:
+    """Return a plain pickle of a value that holds no tensors."""
+    stream = io.BytesIO()
+    _Pickler(stream, protocol).dump(value)
+    return stream.getvalue()
 
 
 def zip_archive(records: Sequence[tuple[str, bytes]], *, crc: bool = True) -> bytes:

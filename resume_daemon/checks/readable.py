@@ -46,8 +46,8 @@ TORCH_UNREADABLE = Code(
     "torch-file-unreadable",
     Severity.ERROR,
     "A torch file is not what its format promises",
-    "The optimizer, schedule, scaler or random state is cut off, empty or damaged; the trainer "
-    "raises on resume.",
+    "The optimizer, schedule, scaler or random state, or a shard or the metadata of a sharded "
+    "state, is cut off, empty or damaged; the trainer raises on resume.",
     "Resume from an earlier checkpoint.",
     "measured on transformers 5.23: optimizer.pt cut off or empty, rng_state.pth cut off raise",
 )
@@ -69,6 +69,9 @@ _CODES = {
     Role.SCHEDULER: TORCH_UNREADABLE,
     Role.SCALER: TORCH_UNREADABLE,
     Role.RNG: TORCH_UNREADABLE,
+    Role.STATE: TORCH_UNREADABLE,
+    Role.SHARD_METADATA: TORCH_UNREADABLE,
+    Role.DATA: TORCH_UNREADABLE,
     Role.TRAINER_STATE: JSON_DAMAGED,
     Role.CONFIGURATION: JSON_DAMAGED,
     Role.ADAPTER_CONFIGURATION: JSON_DAMAGED,

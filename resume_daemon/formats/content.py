@@ -24,6 +24,10 @@ class Format(StrEnum):
     NPY = "npy"
     NPZ = "npz"
     PARQUET = "parquet"
+    DCP_METADATA = "dcp metadata"
+    """What ``torch.distributed.checkpoint`` promises of the shards beside it."""
+    DCP_SHARD = "dcp shard"
+    """A shard of it, which only its metadata explains."""
     OPAQUE = "opaque"
     """Digested, never looked into."""
 

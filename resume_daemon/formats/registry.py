@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from resume_daemon.formats import safetensors
 from resume_daemon.formats.content import Content, Format, Problem, ProblemKind
+from resume_daemon.formats.dcp_metadata import read_dcp_metadata
 from resume_daemon.formats.json_document import read_json
 from resume_daemon.formats.numpy_file import read_npy, read_npz
 from resume_daemon.formats.parquet_file import read_parquet
@@ -79,6 +80,7 @@ def _torch(path: Path) -> Content:
 
 
 READERS: Final[Mapping[Format, Callable[[Path], Content]]] = {
+    Format.DCP_METADATA: read_dcp_metadata,
     Format.JSON: _json,
     Format.NPY: read_npy,
     Format.NPZ: read_npz,

@@ -87,7 +87,19 @@ def read_torch_file(path: Path) -> TorchFile:
         for name, tensor in tensors.items():
             _check(name, tensor, path)
         return TorchFile(None, content.value, content.references, tensors, ())
-    archive = read_archive(path)
+    return read_torch_archive(path)
+
+
+def read_torch_archive(path: Path, begin: int = 0, end: int | None = None) -> TorchFile:
+    """Return what an archive of ``torch.save`` holds that is a part of a file, or all of it.
+
+    Raises:
+        FormatError: As ``read_torch_file``.
+        ChangedError: It became shorter meanwhile.
+        VanishedError: It is not there.
+        ResumeDaemonError: It cannot be read.
+    """
+    archive = read_archive(path, begin, end)
     records = {record.name: record for record in archive.records}
     folder = archive.records[0].name.partition("/")[0] if archive.records else ""
     if (pickle := records.get(f"{folder}/data.pkl")) is None:

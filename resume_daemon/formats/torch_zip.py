@@ -83,10 +83,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class TorchArchive:
-    """The records of an archive in the order in which they lie, and the size of the file."""
+    """The records of an archive in the order in which they lie, and where in its file it ends."""
 
     records: tuple[Record, ...]
-    file_size: int
+    end: int
 
 
 def sniff(path: Path) -> FileKind:
@@ -108,8 +108,13 @@ def sniff(path: Path) -> FileKind:
     return FileKind.PICKLE if _PICKLE.match(head) else FileKind.UNKNOWN
 
 
-def read_archive(path: Path) -> TorchArchive:
+def read_archive(path: Path, begin: int = 0, end: int | None = None) -> TorchArchive:
     """Return the records of a zip archive; of their content nothing is read.
+
+    Args:
+        path: The file.
+        begin: Where in the file the archive begins; records are placed in the file all the same.
+        end: Where it ends; None for the end of the file.
 
     Raises:
         FormatError: It is no archive, cut short, contradicts itself, or is beyond a bound.
@@ -118,19 +123,37 @@ def read_archive(path: Path) -> TorchArchive:
         ResumeDaemonError: It cannot be read.
     """
     with open_regular(path) as fd:
-        size = os.fstat(fd).st_size
-        head = read_range(fd, 0, min(size, HEAD), path)
-        if reason := blank_reason(head):
+        limit = os.fstat(fd).st_size
+        if end is not None:
+            if end > limit:
+                missing = f"it is cut short: {end - limit} bytes are missing"
+                raise FormatError(_OPERATION, path, missing)
+            limit = end
+        window = _Window(fd, path, begin, limit - begin)
+        if reason := blank_reason(window.read(0, min(window.size, HEAD))):
             raise FormatError(_OPERATION, path, reason)
         try:
-            begin, length, count = _find_directory(fd, size, path)
-            directory = read_range(fd, begin, length, path)
-            records = tuple(_placed(fd, _entries(directory, count), begin, path))
+            place, length, count = _find_directory(window)
+            directory = window.read(place, length)
+            records = tuple(_placed(window, _entries(directory, count), place))
         except struct.error:
             raise FormatError(_OPERATION, path, "its directory is damaged") from None
         except ValueError as error:
             raise FormatError(_OPERATION, path, str(error)) from None
-    return TorchArchive(records, size)
+    return TorchArchive(records, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The part of an open file that is an archive; offsets are the archive's own."""
+
+    fd: int
+    path: Path
+    base: int
+    size: int
+
+    def read(self, begin: int, size: int) -> bytes:
+        return read_range(self.fd, self.base + begin, size, self.path)
 
 
 def read_record(path: Path, record: Record, limit: int) -> bytes:
@@ -163,10 +186,10 @@ def read_record(path: Path, record: Record, limit: int) -> bytes:
     return content
 
 
-def _find_directory(fd: int, size: int, path: Path) -> tuple[int, int, int]:
+def _find_directory(window: _Window) -> tuple[int, int, int]:
     """Return offset, bytes and number of entries of the directory."""
-    tail_begin = max(0, size - _END.size - _FULL_16 - _LOCATOR_64.size)
-    tail = read_range(fd, tail_begin, size - tail_begin, path)
+    tail_begin = max(0, window.size - _END.size - _FULL_16 - _LOCATOR_64.size)
+    tail = window.read(tail_begin, window.size - tail_begin)
     place = tail.rfind(b"PK\x05\x06")
     if place < 0 or len(tail) - place < _END.size:
         raise ValueError("it is cut short: the zip's directory at its end is missing")
@@ -178,7 +201,7 @@ def _find_directory(fd: int, size: int, path: Path) -> tuple[int, int, int]:
         _, _, end_64, _ = _LOCATOR_64.unpack_from(tail, place - _LOCATOR_64.size)
         if end_64 + _END_64.size > end - _LOCATOR_64.size:
             raise ValueError("its 64-bit directory points outside of it")
-        fields = _END_64.unpack(read_range(fd, end_64, _END_64.size, path))
+        fields = _END_64.unpack(window.read(end_64, _END_64.size))
         if fields[0] != b"PK\x06\x06":
             raise ValueError("its 64-bit directory is not where it should be")
         disk, first_disk, _, count, length, begin = fields[4:]
@@ -257,37 +280,38 @@ def _name(raw: bytes) -> str:
 
 
 def _placed(
-    fd: int, entries: Iterable[tuple[Record, int]], directory: int, path: Path
+    window: _Window, entries: Iterable[tuple[Record, int]], directory: int
 ) -> Iterator[Record]:
     """Yield the records in the order in which they lie, each with its place."""
     free = 0
     for record, header in sorted(entries, key=itemgetter(1)):
         if header < free:
             raise ValueError(f"record {record.name!r} overlaps the one before it")
-        placed = _place(fd, record, header, directory, path)
-        free = placed.begin + placed.size
-        yield placed
+        begin = _place(window, record, header, directory)
+        free = begin + record.size
+        yield replace(record, begin=window.base + begin)
 
 
-def _place(fd: int, record: Record, header: int, directory: int, path: Path) -> Record:
-    """Return a record with its place, once its own header agrees with the directory."""
+def _place(window: _Window, record: Record, header: int, directory: int) -> int:
+    """Return where a record begins, once its own header agrees with the directory."""
     if header + _LOCAL.size > directory:
         raise ValueError(f"record {record.name!r} lies outside of the archive")
-    fields = _LOCAL.unpack(read_range(fd, header, _LOCAL.size, path))
+    name = record.name.encode()
+    head = window.read(header, min(_LOCAL.size + len(name), directory - header))
+    fields = _LOCAL.unpack_from(head)
     signature, flags, method, crc, stored = fields[0], fields[2], fields[3], fields[6], fields[7]
     name_length, extra_length = fields[9:11]
-    begin = header + _LOCAL.size + name_length + extra_length
+    begin: int = header + _LOCAL.size + name_length + extra_length
     if begin + record.size > directory:
         raise ValueError(f"record {record.name!r} reaches beyond the archive's data")
-    name = record.name.encode()
     if (
         signature != b"PK\x03\x04"
         or name_length != len(name)
-        or read_range(fd, header + _LOCAL.size, name_length, path) != name
+        or head[_LOCAL.size :] != name
         or (method == _DEFLATED) != record.compressed
     ):
         raise ValueError(f"the header of record {record.name!r} contradicts the directory")
     # torch writes size and CRC after the content, and zeros into the header.
     if not flags & _SIZES_FOLLOW and (crc != record.crc or stored not in {record.size, _FULL_32}):
         raise ValueError(f"the header of record {record.name!r} contradicts the directory")
-    return replace(record, begin=begin)
+    return begin

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "resume_daemon.layouts"
 
-OWN: Final = ("huggingface:HuggingFace",)
+OWN: Final = (
+    "huggingface:HuggingFace",
+    "dcp:TorchDcp",
+)
 """This project's layouts: module in ``resume_daemon.layouts`` and class."""
 
 _SHOWN = 5

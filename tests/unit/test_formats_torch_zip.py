@@ -64,7 +64,7 @@ def test_every_record_is_found_where_it_lies(
                     file.write(data)
     path = write(tmp_path_factory.getbasetemp(), stream.getvalue())
     found = read_archive(path)
-    assert found.file_size == path.stat().st_size
+    assert found.end == path.stat().st_size
     assert [record.name for record in found.records] == list(content)
     for record in found.records:
         assert read_record(path, record, 300) == content[record.name]

@@ -357,7 +357,7 @@ def test_what_is_no_checkpoint_is_wrong_usage(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "README.md").touch()
 
-    with pytest.raises(UsageError, match=r"I know: it holds README\\.md"):
+    with pytest.raises(UsageError, match=r"I know: it holds README\.md"):
         verified(tmp_path / "docs")
 
 
