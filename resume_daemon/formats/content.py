@@ -24,6 +24,8 @@ class Format(StrEnum):
     NPY = "npy"
     NPZ = "npz"
     PARQUET = "parquet"
+    ZIP = "zip"
+    """A plain zip archive, with archives of torch among its members."""
     DCP_METADATA = "dcp metadata"
     """What ``torch.distributed.checkpoint`` promises of the shards beside it."""
     DCP_SHARD = "dcp shard"

@@ -79,6 +79,8 @@ class PickleMachine(PickleStack):
         """Note that loading would call or instantiate ``function``."""
         if isinstance(function, GlobalReference):
             self.refer(function.module, function.name, how)
+        elif how is How.NEW and _is_carried(function):
+            pass  # Of a class that the pickle carries, which is told already.
         elif isinstance(function, Call):
             self.refer(COMPUTED, f"the result of a call of {_describe(function)}", How.CALL)
         else:
@@ -225,6 +227,16 @@ class PickleMachine(PickleStack):
     def out_of_band(self) -> None:
         """Refuse a buffer that is not in the file."""
         raise ValueError("it refers to a buffer outside of it")
+
+
+def _is_carried(function: Any) -> bool:
+    """Return whether something is a class that cloudpickle put together from its code."""
+    return (
+        isinstance(function, Call)
+        and isinstance(made_by := function.function, GlobalReference)
+        and made_by.module == "cloudpickle.cloudpickle"
+        and made_by.name == "_make_skeleton_class"
+    )
 
 
 def _describe(function: Any) -> str:

@@ -13,6 +13,7 @@ from resume_daemon.formats.parquet_file import read_parquet
 from resume_daemon.formats.tensors import RecordSpan
 from resume_daemon.formats.torch_file import read_torch_file
 from resume_daemon.formats.yaml_document import read_yaml
+from resume_daemon.formats.zip_archive import read_zip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,4 +89,5 @@ READERS: Final[Mapping[Format, Callable[[Path], Content]]] = {
     Format.SAFETENSORS: _safetensors,
     Format.TORCH: _torch,
     Format.YAML: read_yaml,
+    Format.ZIP: read_zip,
 }

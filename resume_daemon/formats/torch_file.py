@@ -44,6 +44,7 @@ _LEGACY_HEADERS: Final = 3
 _SMALL: Final = 4 * 1024 * 1024
 """Bytes of an older file, or a plain pickle, up to which it is read whole, and faster."""
 
+_IN_MEMORY: Final = Limits()
 _IN_FILE: Final = Limits(blob=LONG)
 
 
@@ -166,11 +167,16 @@ def _load_plain(path: Path) -> PickleContent:
     with open_regular(path) as fd:
         size = os.fstat(fd).st_size
         if size <= _SMALL:
-            return _load_sequence(read_range(fd, 0, size, path), path, Limits())
-        return _load_sequence(FileSource(fd, path), path, _IN_FILE)
+            return load_sequence(read_range(fd, 0, size, path), path)
+        return load_sequence(FileSource(fd, path), path, _IN_FILE)
 
 
-def _load_sequence(data: Source, path: Path, limits: Limits) -> PickleContent:
+def load_sequence(data: Source, path: Path, limits: Limits = _IN_MEMORY) -> PickleContent:
+    """Return the value of an older torch file, whose storages follow it, or of a plain pickle.
+
+    Raises:
+        FormatError: It is neither.
+    """
     content = load(data, path, limits, rebuilders=TENSOR_REBUILDERS)
     if content.value == _LEGACY_MAGIC:
         for _ in range(_LEGACY_HEADERS):

@@ -239,7 +239,7 @@ def _entries(directory: bytes, count: int) -> Iterator[tuple[Record, int]]:
         full, stored, header = _wide(extra, full, stored, fields[16])
         if flags & _ENCRYPTED or method not in {_STORED, _DEFLATED}:
             raise ValueError(
-                f"record {name!r} is encrypted or compressed in a way torch never uses"
+                f"record {name!r} is encrypted or compressed in a way that is not read"
             )
         if method == _STORED and stored != full:
             raise ValueError(f"record {name!r} has two sizes")
@@ -275,7 +275,9 @@ def _name(raw: bytes) -> str:
         or not all(name.split("/"))
         or ".." in name.split("/")
     ):
-        raise ValueError(f"a record has the name {name[:200]!r}, which no torch archive holds")
+        raise ValueError(
+            f"a record has the name {name[:200]!r}, which no archive of a trainer holds"
+        )
     return name
 
 

@@ -32,6 +32,7 @@ ENTRY_POINT_GROUP = "resume_daemon.layouts"
 OWN: Final = (
     "huggingface:HuggingFace",
     "dcp:TorchDcp",
+    "stable_baselines3:StableBaselines3",
 )
 """This project's layouts: module in ``resume_daemon.layouts`` and class."""
 
