@@ -122,7 +122,7 @@ _CLOUDPICKLE: Final = _words(
 _CARRYING: Final[dict[str, frozenset[str]]] = {
     "cloudpickle.cloudpickle": _CLOUDPICKLE,
     "cloudpickle.cloudpickle_fast": _CLOUDPICKLE,
-    "types": frozenset(["CodeType"]),
+    "types": frozenset(["CodeType", "MappingProxyType", "MethodType"]),
 }
 """What cloudpickle writes for a function or class that cannot be imported (cloudpickle 3.1
 ``cloudpickle.py``; the older module in 1.3 to 2.2). Making them runs nothing yet."""

@@ -185,7 +185,7 @@ def _value(token: tuple[str, Any], tokens: Iterator[tuple[str, Any]], depth: int
     if opened == "value":
         return value
     if opened not in _CLOSING or depth > _MAX_DEPTH:
-        raise ValueError("its header is no literal, or is nested too deeply")
+        raise ValueError("its header is no literal, is cut short or nested too deeply")
     items: list[Any] = []
     keys: list[str] = []
     commas = 0

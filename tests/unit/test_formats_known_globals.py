@@ -112,7 +112,7 @@ torch.utils.cpp_extension:load_inline torch.distributed.elastic.multiprocessing:
 operator:attrgetter operator:methodcaller _operator:itemgetter functools:reduce numpy:load
 numpy.f2py.crackfortran:getlincoef multiprocessing:Process multiprocessing.util:spawnv_passfds
 pickle:loads _pickle:loads dill:loads joblib:load marshal:loads types:FunctionType
-types:CodeType timeit:timeit pdb:run cProfile:run bdb:Bdb.run trace:Trace.run
+timeit:timeit pdb:run cProfile:run bdb:Bdb.run trace:Trace.run
 logging.config:listen copyreg:add_extension pandas:read_pickle requests:get
 urllib.request:urlopen http.client:HTTPConnection tempfile:mktemp io:FileIO _io:FileIO
 idlelib.pyshell:ModifiedInterpreter zipimport:zipimporter inspect:getattr_static
