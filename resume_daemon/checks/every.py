@@ -10,7 +10,9 @@ from resume_daemon.checks import (
     huggingface,
     integrity,
     presence,
+    ranks,
     readable,
+    steps,
     torch_files,
     values,
     weights,
@@ -30,6 +32,8 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     weights.check,
     torch_files.check,
     agreement.check,
+    steps.check,
+    ranks.check,
     values.check,
     integrity.check,
 )

@@ -231,6 +231,8 @@ class Layout(ABC):
             for plain numbers, files must fit as well.
         number_is_step: The number in the name is the trainer's step; otherwise it counts saves,
             epochs or rollouts, and only says which is newer.
+        plain_optimizer: The optimizer is one of ``torch.optim``, saved beside the weights in their
+            shapes, and makes one step at each step of the trainer.
         rules: What each file is, the first rule that fits.
         beats: Names of more general layouts that also recognise what this one does.
     """
@@ -242,6 +244,7 @@ class Layout(ABC):
     staging: ClassVar[tuple[re.Pattern[str], ...]] = ()
     distinctive: ClassVar[bool] = True
     number_is_step: ClassVar[bool] = True
+    plain_optimizer: ClassVar[bool] = False
     rules: ClassVar[tuple[Rule, ...]] = ()
     beats: ClassVar[tuple[str, ...]] = ()
 
@@ -251,6 +254,13 @@ class Layout(ABC):
             if match := pattern.fullmatch(name):
                 return int(match["step"])
         return None
+
+    def shown_names(self) -> tuple[str, ...]:
+        """Return the patterns of names as people write them: ``checkpoint-N``."""
+        return tuple(
+            re.sub(r"\\(.)", r"\1", each.pattern.replace(STEP, "N"))
+            for each in (*self.names, *self.files)
+        )
 
     def is_staging(self, name: str) -> bool:
         """Return whether the name marks something that the trainer has not published yet."""

@@ -94,6 +94,7 @@ class HuggingFace(Layout):
     # 4.36-4.38 staged in tmp-checkpoint-N; main of January 2025 in tmp-checkpoint-<random>; unsloth
     # Studio in .tmp-checkpoint-*.
     staging = (name_of(r"\.?tmp-checkpoint-.*"),)
+    plain_optimizer = True
     rules = (
         *WEIGHTS,
         rule(r"optimizer\.(?:pt|bin)", Role.OPTIMIZER, Format.TORCH),
