@@ -231,7 +231,10 @@ _ONE_PART = (
 _NOT_STATE = "it is no part of the training state: nothing that a resume needs is lost with it"
 _TEXT = "the file is still of its form: another letter or digit that nothing else repeats"
 
+_PLAIN_PICKLE = "a plain pickle has no checksum: another value looks like any other"
+
 UNSEEN: Final[tuple[tuple[str, str], ...]] = (
+    (r"stable-baselines3.* \| .*\.pkl \| flipped bit", _PLAIN_PICKLE),
     (r".* \| .*\.safetensors \| flipped bit", _NO_CHECKSUM),
 )
 """Patterns of cells that nothing at first sight could see, each with the reason."""

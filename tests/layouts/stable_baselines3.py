@@ -131,7 +131,7 @@ def write_replay_buffer(run: Path, step: int) -> Path:
     return path
 
 
-def write_normalisation(run: Path, step: int) -> Path:
+def write_normalisation(run: Path, step: int, *, training: bool = True) -> Path:
     """Write means and variances of a step; return the file."""
     kind = Global("stable_baselines3.common.running_mean_std", "RunningMeanStd")
     moments = Instance(
@@ -142,6 +142,7 @@ def write_normalisation(run: Path, step: int) -> Path:
         Global("stable_baselines3.common.vec_env.vec_normalize", "VecNormalize"),
         obs_rms=moments,
         clip_obs=10.0,
+        training=training,
     )
     path.write_bytes(pickled(normalisation, 4))
     return path

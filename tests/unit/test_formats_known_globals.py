@@ -178,3 +178,13 @@ def test_a_setting_makes_own_things_known() -> None:
         ("other", "Stages", Judgement.UNKNOWN_CALL),
     ]:
         assert judge(Reference(module, name, CALL), extra) is expected, (module, name)
+
+
+def test_what_puts_functions_together_from_their_code_is_neither_known_nor_dangerous() -> None:
+    for name in ("_make_function", "_make_skeleton_class", "_class_setstate", "subimport"):
+        for module in ("cloudpickle.cloudpickle", "cloudpickle.cloudpickle_fast"):
+            assert judge(Reference(module, name, CALL)) is Judgement.CARRIED_CODE
+    assert judge(Reference("types", "CodeType", CALL)) is Judgement.CARRIED_CODE
+    # Everything else there is as dangerous as before.
+    for module, name in [("cloudpickle.cloudpickle", "loads"), ("types", "FunctionType")]:
+        assert judge(Reference(module, name, CALL)) is Judgement.DANGEROUS

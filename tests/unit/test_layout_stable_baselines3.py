@@ -20,6 +20,7 @@ from tests.layouts.stable_baselines3 import (
     BUILDERS,
     data,
     serialized,
+    write_normalisation,
     write_ppo,
     write_sac,
     write_zip,
@@ -160,6 +161,7 @@ def test_the_step_that_was_recorded_is_the_one_in_the_data(tmp_path: Path) -> No
     path = with_data(write_ppo(tmp_path, STEP), num_timesteps=STEP - 8)
     contents = {path.name: formats.read(path, Format.ZIP)}
     assert list(StableBaselines3().recorded_steps(contents)) == [(path.name, STEP - 8)]
+    assert told(verified(path)) == ["RD410 error"]
 
 
 def test_values_are_judged_by_the_member_that_they_lie_in(tmp_path: Path) -> None:
@@ -210,6 +212,21 @@ def test_a_function_that_is_carried_as_code_is_told_and_no_alarm(tmp_path: Path)
     assert verification.verdict == "sound"
 
 
+def test_an_object_of_a_class_that_is_carried_is_no_alarm_either(tmp_path: Path) -> None:
+    module = "cloudpickle.cloudpickle"
+    # _make_skeleton_class(type, name, bases, attributes, identity, nothing), then an object of it.
+    made = f"c{module}\n_make_skeleton_class\n(cbuiltins\ntype\nVSchedule\n)}}VX\nNtR)\x81."
+    path = with_data(
+        write_ppo(tmp_path, STEP), lr_schedule=serialized(b"\x80\x04" + made.encode("latin-1"))
+    )
+    verification = verified(path)
+    assert told(verification) == ["RD137 info"]
+    # Calling what was made is another thing: that runs it.
+    called = made[:-3] + ")R."
+    path = with_data(path, lr_schedule=serialized(b"\x80\x04" + called.encode("latin-1")))
+    assert told(verified(path)) == ["RD137 info", "RD305 error"]
+
+
 def test_a_command_in_the_data_is_dangerous(tmp_path: Path) -> None:
     hostile = serialized(pickled(Reduced(Global("posix", "system"), "true"), 5))
     verification = verified(with_data(write_ppo(tmp_path, STEP), clip_range=hostile))
@@ -252,9 +269,17 @@ def test_companions_of_another_prefix_are_not_expected(tmp_path: Path) -> None:
     assert verified(moved, before=before).findings == ()
 
 
-def test_the_replay_buffer_of_another_step_is_told(tmp_path: Path) -> None:
+def test_statistics_that_are_only_applied_may_stay_as_they_are(tmp_path: Path) -> None:
+    before, path = write_ppo(tmp_path, 100), write_ppo(tmp_path, 200)
+    applied = write_normalisation(tmp_path, 100, training=False)
+    shutil.copy(applied, tmp_path / "rl_model_vecnormalize_200_steps.pkl")
+    assert verified(path, before=before).findings == ()
+
+
+@pytest.mark.parametrize("kind", ["replay_buffer", "vecnormalize"])
+def test_a_companion_of_another_step_is_told(kind: str, tmp_path: Path) -> None:
     before, path = write_sac(tmp_path, 100), write_sac(tmp_path, 200)
-    names = [f"rl_model_replay_buffer_{step}_steps.pkl" for step in (100, 200)]
+    names = [f"rl_model_{kind}_{step}_steps.pkl" for step in (100, 200)]
     shutil.copy(tmp_path / names[0], tmp_path / names[1])
     verification = verified(path, before=before)
     assert told(verification) == ["RD136 warning"]
