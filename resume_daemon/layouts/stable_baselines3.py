@@ -50,6 +50,12 @@ _INSIDE = (
     ("tensors.pth/", Role.WEIGHTS),
 )
 _KEYS = frozenset({"policy_class", "observation_space", "action_space"})
+_ONE_OPTIMIZER = frozenset({"gae_lambda", "exploration_fraction"})
+"""Settings of algorithms with one optimizer: those on policy, and DQN with its relatives."""
+
+_TWO_OPTIMIZERS = frozenset({"target_entropy", "policy_delay"})
+"""Settings of algorithms with an actor and a critic: SAC, TD3 and their relatives."""
+
 _ACTOR_CRITIC = frozenset({"actor.optimizer.pth", "critic.optimizer.pth"})
 _NAME = re.compile(rf"(?P<prefix>.+)_{STEP}_steps\.zip", re.ASCII)
 
@@ -128,11 +134,11 @@ def _missing_members(members: Mapping[str, Any]) -> Iterator[Missing]:
             yield Missing(Role.OTHER, f"{key} in the member data")
     if WEIGHTS not in members:
         yield Missing(Role.WEIGHTS, f"{WEIGHTS} in the archive")
-    if members.keys() & _ACTOR_CRITIC:
+    # Algorithms without gradients (ARS of sb3-contrib) have no optimizer at all.
+    optimizers = {"policy.optimizer.pth"} if data.keys() & _ONE_OPTIMIZER else set()
+    if members.keys() & _ACTOR_CRITIC or data.keys() & _TWO_OPTIMIZERS:
         optimizers = set(_ACTOR_CRITIC)
         if str(data.get("ent_coef")).startswith("auto"):
             optimizers.add("ent_coef_optimizer.pth")
-    else:
-        optimizers = {"policy.optimizer.pth"}
     for name in sorted(optimizers - members.keys()):
         yield Missing(Role.OPTIMIZER, f"{name} in the archive")

@@ -33,7 +33,7 @@ def write_ppo(run: Path, step: int) -> Path:
     policy = _weights(step, {**weights, "action_net.weight": (2, WIDTH), "action_net.bias": (2,)})
     states = {"policy": policy, "policy.optimizer": _adam(step, policy)}
     settings = {"policy_class": Global("stable_baselines3.common.policies", "ActorCriticPolicy")}
-    path = write_zip(run, step, states, data(step, n_steps=64, **settings))
+    path = write_zip(run, step, states, data(step, gae_lambda=0.95, **settings))
     write_normalisation(run, step)
     return path
 
@@ -56,7 +56,7 @@ def write_sac(run: Path, step: int) -> Path:
             Global("stable_baselines3.common.type_aliases", "TrainFrequencyUnit"), "step"
         ),
     }
-    document = data(step, ent_coef="auto", **settings)
+    document = data(step, ent_coef="auto", target_entropy=-1.0, **settings)
     path = write_zip(run, step, states, document, variables=entropy)
     write_replay_buffer(run, step)
     write_normalisation(run, step)

@@ -135,9 +135,19 @@ def test_a_member_that_a_load_asks_for_is_missed(name: str, code: str, tmp_path:
     assert name in found(verification, code).message
 
 
+def test_actor_and_critic_are_missed_even_where_neither_optimizer_is_there(tmp_path: Path) -> None:
+    path = without(write_sac(tmp_path, STEP), "actor.optimizer.pth", "critic.optimizer.pth")
+    assert told(verified(path)) == ["RD116 error", "RD116 error"]
+
+
 def test_an_optimizer_without_a_network_of_its_own_is_missed(tmp_path: Path) -> None:
     verification = verified(without(write_ppo(tmp_path, STEP), "policy.optimizer.pth"))
     assert told(verification) == ["RD116 error"]
+
+
+def test_an_algorithm_without_gradients_has_no_optimizer(tmp_path: Path) -> None:
+    path = without(write_ppo(tmp_path, STEP), "policy.optimizer.pth")
+    assert verified(with_data(path, gae_lambda=None, n_delta=8)).findings == ()
 
 
 def test_members_that_nothing_reads_may_be_missing(tmp_path: Path) -> None:
