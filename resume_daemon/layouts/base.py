@@ -97,17 +97,19 @@ class Completeness:
         saved: What the trainer writes last is there, so nothing that is missing will come.
         marker: What says that the save did not finish (a file, or a tracker's older step), or None.
         lost: What a resume can do without, at a loss.
+        stub: What says that this is the rest that the trainer's rotation leaves, or None.
     """
 
     missing: tuple[Missing, ...]
     saved: bool
     marker: str | None = None
     lost: tuple[Missing, ...] = ()
+    stub: str | None = None
 
     @property
     def complete(self) -> bool:
         """Nothing is missing and nothing says that the save is still going on."""
-        return not self.missing and self.marker is None
+        return not self.missing and self.marker is None and self.stub is None
 
 
 @dataclass(frozen=True, slots=True)

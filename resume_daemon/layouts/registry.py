@@ -31,6 +31,13 @@ ENTRY_POINT_GROUP = "resume_daemon.layouts"
 
 OWN: Final = (
     "huggingface:HuggingFace",
+    "verl:Verl",
+    "verl_megatron:VerlMegatron",
+    "skyrl:SkyRl",
+    "nemo_rl:NemoRl",
+    "prime_rl:PrimeRl",
+    "open_instruct:OpenInstruct",
+    "open_instruct:OpenInstructEpochs",
     "dcp:TorchDcp",
     "stable_baselines3:StableBaselines3",
 )
