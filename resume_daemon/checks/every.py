@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from resume_daemon.checks import (
     agreement,
+    companions,
     continuity,
     huggingface,
     integrity,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     presence.check,
     huggingface.check,
+    companions.check,
     readable.check,
     weights.check,
     torch_files.check,

@@ -165,7 +165,8 @@ NOT_LOOKED_INTO = Code(
     "not-looked-into",
     Severity.INFO,
     "Some files were digested but not judged",
-    "They belong to an engine (FSDP, DeepSpeed) whose structure this layout does not judge.",
+    "They belong to an engine (FSDP, DeepSpeed) whose structure this layout does not judge, or "
+    "hold more than is looked through, so that what loading them would run is not known.",
     "Nothing to do; a resume is the only test of them.",
 )
 

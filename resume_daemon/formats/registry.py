@@ -11,8 +11,12 @@ from resume_daemon.formats.byte_ranges import blank_reason
 from resume_daemon.formats.content import Content, Format, Problem, ProblemKind
 from resume_daemon.formats.dcp_metadata import read_dcp_metadata
 from resume_daemon.formats.json_document import read_json
+from resume_daemon.formats.numpy_file import read_npy, read_npz
+from resume_daemon.formats.parquet_file import read_parquet
 from resume_daemon.formats.tensors import RecordSpan
 from resume_daemon.formats.torch_file import read_torch_file
+from resume_daemon.formats.yaml_document import read_yaml
+from resume_daemon.formats.zip_archive import read_zip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,7 +100,12 @@ def _torch(path: Path) -> Content:
 READERS: Final[Mapping[Format, Callable[[Path], Content]]] = {
     Format.DCP_METADATA: read_dcp_metadata,
     Format.JSON: _json,
+    Format.NPY: read_npy,
+    Format.NPZ: read_npz,
+    Format.PARQUET: read_parquet,
     Format.SAFETENSORS: _safetensors,
     Format.TEXT: _text,
     Format.TORCH: _torch,
+    Format.YAML: read_yaml,
+    Format.ZIP: read_zip,
 }

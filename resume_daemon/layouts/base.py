@@ -273,7 +273,7 @@ class Layout(ABC):
     def companions(self, name: str) -> Iterator[str]:  # noqa: ARG002 - most have none
         """Yield the files that belong to a checkpoint that is a file, in the same directory.
 
-        Those that are not there do not count; a sequence ends with its first gap.
+        Those that are not there do not count; a long sequence ends where eight in a row are not.
         """
         return iter(())
 

@@ -41,6 +41,7 @@ OWN: Final = (
     "open_instruct:OpenInstruct",
     "open_instruct:OpenInstructEpochs",
     "dcp:TorchDcp",
+    "stable_baselines3:StableBaselines3",
 )
 """This project's layouts: module in ``resume_daemon.layouts`` and class."""
 
