@@ -230,6 +230,7 @@ _NO_MARK = (
     "a whole and healthy file of the same form: nothing in it says of which step it is, and it may "
     "well be the same at two steps"
 )
+_FEWER = "as after a resume on fewer devices; how many there were is recorded nowhere"
 _NOT_STATE = "it is no part of the training state: a resume does not read it"
 _OTHER_COPY = "the weights are there a second time, and whole; a resume takes either"
 _TEXT = "still a document of its form: another letter or digit, which nothing repeats"
@@ -255,6 +256,8 @@ UNSEEN: Final[tuple[tuple[str, str], ...]] = (
     (r".* \| (?:args|tokens_state|metric)\.json \| (?:missing|other step's file)", _NOT_STATE),
     (r".* \| (?:args|tokens_state|metric)\.json \| wrong JSON type", _NOT_STATE),
     (r".* \| (?:args|tokens_state)\.json \| flipped bit", _NOT_STATE),
+    (r"accelerate.* \| (?:custom_checkpoint_0\.pkl|sampler\.bin) \| other step's file", _NO_MARK),
+    (r"accelerate.* \| random_states_1\.pkl \| missing", _FEWER),
     (r".* \| (?:scaler\.pt|entropy_ctrl_state\.json) \| other step's file", _NO_MARK),
 )
 """Patterns of cells that nothing at first sight could see, each with the reason."""

@@ -60,7 +60,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     before = evidence.previous
     if before is None or evidence.completeness.missing:
         return
-    yield from _vanished(evidence, before)
+    if evidence.listing.file is None:  # What lies beside a file is another check's.
+        yield from _vanished(evidence, before)
     if evidence.scans:
         yield from _reshaped(evidence, before)
         yield from _old(evidence, before)

@@ -31,6 +31,8 @@ ENTRY_POINT_GROUP = "resume_daemon.layouts"
 
 OWN: Final = (
     "huggingface:HuggingFace",
+    "llamafactory:LlamaFactory",
+    "accelerate:Accelerate",
     "deepspeed:DeepSpeed",
     "openrlhf:OpenRlhf",
     "verl:Verl",
