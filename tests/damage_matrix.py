@@ -257,6 +257,8 @@ UNSEEN: Final[tuple[tuple[str, str], ...]] = (
     (r".* \| (?:args|tokens_state|metric)\.json \| wrong JSON type", _NOT_STATE),
     (r".* \| (?:args|tokens_state)\.json \| flipped bit", _NOT_STATE),
     (r"accelerate.* \| (?:custom_checkpoint_0\.pkl|sampler\.bin) \| other step's file", _NO_MARK),
+    (r"llamafactory.* \| (?:dataloader|rng_state)/rank_\d\.pt \| other step's file", _NO_MARK),
+    (r"llamafactory-ddp \| model/config\.json \| flipped bit", _TEXT),
     (r"accelerate.* \| random_states_1\.pkl \| missing", _FEWER),
     (r".* \| (?:scaler\.pt|entropy_ctrl_state\.json) \| other step's file", _NO_MARK),
 )

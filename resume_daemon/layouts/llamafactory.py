@@ -83,9 +83,8 @@ class LlamaFactory(Layout):
             missing += missing_weights(model, listing, around)
         if any(name.startswith("optimizer/__") for name in listing):
             missing += dcp.missing_in("optimizer/", listing, around)
-        lost = [
-            *missing_ranks({n: p for n, p in parts.items() if p.of in {"rng_state", "dataloader"}})
-        ]
+        by_rank = {n: part for n, part in parts.items() if part.of in {"rng_state", "dataloader"}}
+        lost = [*missing_ranks(by_rank)]
         present = {part.role for part in parts.values()}
         lost += [
             Missing(role, what)
@@ -97,7 +96,12 @@ class LlamaFactory(Layout):
             )
             if role not in present
         ]
-        return Completeness(tuple(missing), saved=MARKER in listing, lost=tuple(lost))
+        described = {"model/config.json", "model/adapter_config.json"}
+        if Role.SHARD_METADATA not in present and not described & parts.keys():
+            lost.append(Missing(Role.CONFIGURATION, "model/config.json"))
+        saved = MARKER in listing
+        marker = None if saved else f"{MARKER} is not there, so that the save has not ended"
+        return Completeness(tuple(missing), saved, marker, tuple(lost))
 
     def recorded_steps(self, contents: Mapping[str, Content]) -> Iterator[tuple[str, int]]:
         """Yield the step of ``metadata.json``."""

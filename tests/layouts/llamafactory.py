@@ -22,12 +22,10 @@ def _rest(checkpoint: Path, step: int) -> None:
     )
     write_torch_file(checkpoint / "scheduler.pt", {"last_epoch": step, "base_lrs": [1e-5]})
     for rank in range(2):
+        random = np.random.default_rng(step + rank).integers(0, 255, 5056, np.uint8)
         for folder, value in (
             ("dataloader", {"position": 8 * step, "rank": rank}),
-            (
-                "rng_state",
-                {"cpu": np.random.default_rng(step + rank).integers(0, 9, 5056, np.uint8)},
-            ),
+            ("rng_state", {"cpu": random}),
         ):
             (checkpoint / folder).mkdir(exist_ok=True)
             write_torch_file(checkpoint / folder / f"rank_{rank}.pt", value)
