@@ -169,7 +169,7 @@ def verify(
     return Verification(
         path=path,
         layout=layout.name,
-        step=layout.step_of(listing.name),
+        step=_step(layout, evidence),
         verdict=Verdict.INCOMPLETE if _unfinished(completeness) else verdict_of(findings),
         findings=findings,
         fingerprint=listing.fingerprint(),
@@ -177,6 +177,16 @@ def verify(
         bytes_read=sum(scan.bytes_read for scan in evidence.scans.values()),
         seconds=time.monotonic() - begin,
     )
+
+
+def _step(layout: Layout, evidence: Evidence) -> int | None:
+    """Return the step that the name declares, or that a file records, or else the number."""
+    if evidence.step is not None:
+        return evidence.step
+    if not layout.number_is_step:
+        return layout.step_of(evidence.name)
+    recorded = next((step for _, step in evidence.recorded_steps), None)
+    return layout.step_of(evidence.name) if recorded is None else recorded
 
 
 def _unfinished(completeness: Completeness) -> bool:
@@ -234,7 +244,7 @@ def _gather(
     return Evidence(
         name=listing.name,
         layout=layout.name,
-        step=layout.step_of(listing.name) if layout.number_is_step else None,
+        step=layout.declared_step(listing.name),
         listing=listing,
         parts=parts,
         completeness=completeness,
