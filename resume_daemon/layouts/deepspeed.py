@@ -116,8 +116,8 @@ def missing_in(folder: str, listing: Listing, around: Around) -> Iterator[Missin
 def missing_tag(listing: Listing, around: Around) -> Iterator[Missing]:
     """Yield what ``latest`` inside of a checkpoint lacks, without which the engine loads nothing.
 
-    Source: transformers 5.23 ``integrations/deepspeed.py: deepspeed_load_checkpoint``, and lightning
-    ``strategies/deepspeed.py``, which raise then.
+    Source: transformers 5.23 ``integrations/deepspeed.py: deepspeed_load_checkpoint`` and
+    lightning's ``strategies/deepspeed.py``, which raise then.
     """
     if LATEST not in listing:
         yield Missing(Role.SHARD_METADATA, f"{LATEST} (the file that names the tag)")
