@@ -85,7 +85,7 @@ def _vanished(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
             lost = True
         else:
             gone = part.role in vanishing and not others
-            lost = gone or part.role is Role.EXTRA
+            lost = gone or part.role in {Role.DATA, Role.EXTRA}
         if lost:
             yield PART_VANISHED.finding(f"{name} is missing, {before.checkpoint} has it", file=name)
 

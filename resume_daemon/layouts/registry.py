@@ -32,7 +32,6 @@ ENTRY_POINT_GROUP = "resume_daemon.layouts"
 OWN: Final = (
     "huggingface:HuggingFace",
     "llamafactory:LlamaFactory",
-    "accelerate:Accelerate",
     "deepspeed:DeepSpeed",
     "openrlhf:OpenRlhf",
     "verl:Verl",
@@ -42,6 +41,8 @@ OWN: Final = (
     "prime_rl:PrimeRl",
     "open_instruct:OpenInstruct",
     "open_instruct:OpenInstructEpochs",
+    # After those whose names and files it shares.
+    "accelerate:Accelerate",
     "lightning:Lightning",
     "dcp:TorchDcp",
     "stable_baselines3:StableBaselines3",
