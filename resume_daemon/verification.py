@@ -320,10 +320,7 @@ def _manifest(evidence: Evidence) -> Manifest:
             for r in scan.ranges
         ),
         tensors={
-            name: tuple(
-                TensorRecord(t.name, t.dtype, t.shape, t.largest, t.nan + t.infinite, t.rms)
-                for t in evidence.scans[name].tensors
-            )
+            name: tuple(TensorRecord.of(t) for t in evidence.scans[name].tensors)
             for name in regular
             if evidence.scans[name].tensors
         },
