@@ -11,7 +11,7 @@ ARGS ?=
 INSTALL := -m pip install --quiet --quiet --no-compile --disable-pip-version-check --editable
 
 # Modules that write generated files when they are called with --write.
-GENERATORS := resume_daemon.config.sample resume_daemon.report.findings_page
+GENERATORS := resume_daemon.config.sample resume_daemon.report.findings_page resume_daemon.report.layouts_page
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test test-real lint format types bench docs clean

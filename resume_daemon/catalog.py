@@ -14,6 +14,8 @@ REPORTERS = (
     "resume_daemon.checks.weights",
     "resume_daemon.checks.torch_files",
     "resume_daemon.checks.agreement",
+    "resume_daemon.checks.steps",
+    "resume_daemon.checks.ranks",
     "resume_daemon.checks.values",
     "resume_daemon.checks.integrity",
     "resume_daemon.curriculum.codes",

@@ -33,7 +33,8 @@ class Evidence:
         contents: What was found in each file that was looked into, by name.
         recorded_steps: Files in which the trainer wrote down its step, each with that step.
         unreadable: Files that are not what their format promises, by name.
-        optimizer_steps: The optimizer's own step counters, one per parameter, where it keeps any.
+        plain_optimizer: As the layout says.
+        optimizer_steps: The optimizer's own step counters in each file, one per parameter.
         scans: Digests and statistics, by name; empty for a quick verification.
         previous: The manifest of the sound checkpoint before this one, where there is one.
         earlier: The manifest of the sound checkpoint before that one, where there is one.
@@ -50,7 +51,8 @@ class Evidence:
     contents: Mapping[str, Content]
     recorded_steps: tuple[tuple[str, int], ...]
     unreadable: Mapping[str, FormatError]
-    optimizer_steps: tuple[float, ...]
+    plain_optimizer: bool
+    optimizer_steps: Mapping[str, tuple[float, ...]]
     scans: Mapping[str, FileScan]
     previous: Manifest | None
     earlier: Manifest | None

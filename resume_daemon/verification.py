@@ -233,6 +233,7 @@ def _gather(
         contents=contents,
         recorded_steps=tuple(layout.recorded_steps(contents)),
         unreadable=unreadable,
+        plain_optimizer=layout.plain_optimizer,
         optimizer_steps=_optimizer_steps(listing, parts, contents),
         scans={},
         previous=comparable(references.previous),
@@ -260,24 +261,26 @@ def _read_shard(
 
 def _optimizer_steps(
     listing: Listing, parts: Mapping[str, Part], contents: Mapping[str, Content]
-) -> tuple[float, ...]:
-    """Return the optimizer's own counter of each parameter, where it keeps one."""
-    found: list[float] = []
+) -> Mapping[str, tuple[float, ...]]:
+    """Return the optimizer's own counter of each parameter, by file, where it keeps one."""
+    found: dict[str, tuple[float, ...]] = {}
     for name, content in contents.items():
+        steps: list[float] = []
         path = listing.path(name)
         for at, span in content.scalars.items():
             if at.endswith(".step") and parts[name].role_of(at) is Role.OPTIMIZER:
                 value = scalar_value(path, span)
-                found += [] if value is None else [float(value)]
-        if parts[name].role is not Role.OPTIMIZER:
-            continue
-        state = content.value.get("state") if isinstance(content.value, dict) else None
+                steps += [] if value is None else [float(value)]
+        plain = content.value if parts[name].role is Role.OPTIMIZER else None
+        state = plain.get("state") if isinstance(plain, dict) else None
         for entry in state.values() if isinstance(state, dict) else ():
             step = entry.get("step") if isinstance(entry, dict) else None
             # A whole number of a pickle may be too long for a float.
             if isinstance(step, float) or (type(step) is int and abs(step) < _LARGEST_STEP):
-                found.append(float(step))
-    return tuple(found)
+                steps.append(float(step))
+        if steps:
+            found[name] = tuple(steps)
+    return found
 
 
 def _scan(

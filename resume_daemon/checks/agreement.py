@@ -137,8 +137,8 @@ def _counter(value: Any) -> int | None:
 
 def optimizer_step(evidence: Evidence) -> int | None:
     """Return the highest step counter of the optimizer, or None where it keeps none."""
-    finite = [step for step in evidence.optimizer_steps if 0 <= step < _LARGEST]
-    return int(max(finite)) if finite else None
+    found = [step for steps in evidence.optimizer_steps.values() for step in steps]
+    return int(max(finite)) if (finite := [s for s in found if 0 <= s < _LARGEST]) else None
 
 
 def step_counters(evidence: Evidence) -> dict[str, int]:
@@ -153,6 +153,8 @@ def step_counters(evidence: Evidence) -> dict[str, int]:
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each pair of parts that contradict one another."""
+    if not evidence.plain_optimizer:
+        return
     state = evidence.document(Role.TRAINER_STATE)
     if isinstance(state, dict):
         yield from _check_state(state, evidence)
@@ -264,6 +266,9 @@ def _check_shapes(evidence: Evidence) -> Iterator[Finding]:
     moments = _moment_shapes(evidence)
     found = [evidence.shapes(name, Role.WEIGHTS) for name in evidence.files(Role.WEIGHTS)]
     if not moments or not all(found) or evidence.completeness.missing:
+        return
+    # A rank's optimizer may hold its piece of all parameters together, padded, as one vector.
+    if any(evidence.parts[name].rank is not None for name in evidence.files(Role.OPTIMIZER)):
         return
     weights = Counter(shape for shapes in found for shape in shapes.values())
     strange = moments - weights

@@ -9,7 +9,9 @@ from resume_daemon.checks import (
     huggingface,
     integrity,
     presence,
+    ranks,
     readable,
+    steps,
     torch_files,
     values,
     weights,
@@ -28,6 +30,8 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     weights.check,
     torch_files.check,
     agreement.check,
+    steps.check,
+    ranks.check,
     values.check,
     integrity.check,
 )

@@ -133,6 +133,16 @@ PART_LOST = Code(
     "The trainer resumes without it, and something that it held starts again.",
     "Resume from a checkpoint that has it.",
 )
+ROTATED_STUB = Code(
+    "RD131",
+    "rotated-stub",
+    Severity.INFO,
+    "The trainer removed this checkpoint and left a part of it",
+    "Rotation of some trainers removes the models and leaves small files behind. There is nothing "
+    "to resume from, and nothing is damaged.",
+    "Nothing to do; the directory may be removed.",
+    "verl utils/checkpoint/checkpoint_manager.py: remove_previous_save_local_path",
+)
 NOT_FOLLOWED = Code(
     "RD112",
     "link-not-followed",
@@ -183,6 +193,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         file = state.marker if state.marker in evidence.listing else None
         still = "is still there" if file else ""
         yield MARKED_INCOMPLETE.finding(f"{state.marker} {still}".rstrip(), file=file)
+    if state.stub is not None:
+        yield ROTATED_STUB.finding(state.stub)
     yield from _missing(state.missing, _REQUIRED, PART_MISSING)
     yield from _missing(state.lost, _LOST, PART_LOST)
     for entry in evidence.listing.entries.values():

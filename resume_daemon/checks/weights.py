@@ -10,7 +10,7 @@ from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.huggingface import shard_total
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from resume_daemon.evidence import Evidence
 
@@ -94,14 +94,15 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     if shapes and len(shapes) == len(files) and all(0 in shape for shape in every):
         first = next(iter(shapes))
         yield NO_TENSORS.finding(f"{first} holds no values", file=first)
-    totals = {total for n in shapes if (total := shard_total(n)) is not None}
-    shards = [n for n in shapes if shard_total(n) is not None]
-    if len(totals) > 1 or (totals and len(shards) > max(totals)):
-        yield SHARD_COUNT.finding(
-            f"{len(shards)} shards are there, their names promise {sorted(totals)}"
-        )
-    names = {name: frozenset(found) for name, found in shapes.items()}
+    for shards in _by_folder(n for n in shapes if shard_total(n) is not None).values():
+        totals = {total for n in shards if (total := shard_total(n)) is not None}
+        if len(totals) > 1 or len(shards) > max(totals):
+            yield SHARD_COUNT.finding(
+                f"{len(shards)} shards are there, their names promise {sorted(totals)}"
+            )
     for index in evidence.files(Role.WEIGHTS_INDEX):
+        beside = _by_folder(shapes).get(_folder(index), [])
+        names = {name: frozenset(shapes[name]) for name in beside}
         yield from _check_index(index, evidence.value(index), names)
 
 
@@ -119,8 +120,9 @@ def _check_index(
         yield INDEX_MISMATCH.finding(
             f"{index}: it points outside the checkpoint: {min(outside)!r}", file=index
         )
-    for shard in sorted(set(weight_map.values()) & set(names)):
-        promised = {tensor for tensor, at in weight_map.items() if at == shard}
+    folder = _folder(index)
+    for shard in sorted({folder + name for name in weight_map.values()} & set(names)):
+        promised = {tensor for tensor, at in weight_map.items() if folder + at == shard}
         if absent := sorted(promised - names[shard]):
             yield INDEX_MISMATCH.finding(
                 f"{shard} lacks {len(absent)} tensors that the index promises: {_some(absent)}",
@@ -139,6 +141,18 @@ def _check_index(
             f"{len(unnamed)} tensors are in shards but not in the index: {_some(unnamed)}",
             file=index,
         )
+
+
+def _by_folder(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names in each folder: a checkpoint may hold several models."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(_folder(name), []).append(name)
+    return found
+
+
+def _folder(name: str) -> str:
+    return name[: name.rfind("/") + 1]
 
 
 def _some(names: list[str]) -> str:

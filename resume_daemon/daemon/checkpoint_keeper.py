@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from resume_daemon.checks.presence import ROTATED_STUB
 from resume_daemon.daemon.keeper import Judged
 from resume_daemon.daemon.messages import UnwrittenError
 from resume_daemon.daemon.roster import Roster
@@ -179,7 +180,10 @@ class CheckpointKeeper:
         elif member.seen.fingerprint == result.fingerprint:
             self._failed.pop(name, None)
             self._trainer_logs.pop(name, None)
-            self._record_verdict(result)
+            if any(finding.code == ROTATED_STUB.id for finding in result.findings):
+                self._record_rotated(name, result.fingerprint)
+            else:
+                self._record_verdict(result)
         self.busy = None
 
     def on_snapshotted(self, message: Snapshotted) -> None:

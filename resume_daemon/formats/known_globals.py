@@ -174,6 +174,7 @@ _LIBRARIES: Final = _words(
     "llamafactory verl openrlhf nemo nemo_rl megatron transformer_engine apex composer "
     "lightning pytorch_lightning lightning_fabric lightning_utilities torchmetrics omegaconf "
     "torchao torchdata torchtune torchtitan bitsandbytes stable_baselines3 skyrl slime areal "
+    "prime_rl "
     "torch.nn torch.optim torch.amp torch.cuda.amp torch.utils.data torch.distributions "
     "torch.distributed.tensor torch.distributed._tensor torch.distributed.device_mesh "
     "torch.distributed._mesh_layout torch.distributed.fsdp torch.distributed.checkpoint "

@@ -167,8 +167,20 @@ def _first(arguments: tuple[Any, ...], _: Keys) -> Any:
 
 
 def _from_type(arguments: tuple[Any, ...], keys: Keys) -> Any:
-    """``_rebuild_from_type_v2(function, type, arguments, state)``: a subclass is its tensor."""
+    """``_rebuild_from_type_v2(function, type, arguments, state)``: a subclass is its tensor.
+
+    A DTensor is the rank's piece of it, which its slots hold (torch 2.13
+    ``distributed/tensor/_api.py``); its mesh and placements are left out.
+    """
     match arguments:
+        case (
+            GlobalReference("torch._utils", "_rebuild_wrapper_subclass"),
+            GlobalReference(_, "DTensor"),
+            tuple(),
+            (_, {"_local_tensor": TensorReference() as piece})
+            | {"_local_tensor": TensorReference() as piece},
+        ):
+            return piece
         case (GlobalReference(module, name), GlobalReference(), tuple() as inner, _):
             rebuilder = TENSOR_REBUILDERS.get((module, name))
             return NOT_PLAIN if rebuilder is None else rebuilder(inner, keys)

@@ -97,17 +97,19 @@ class Completeness:
         saved: What the trainer writes last is there, so nothing that is missing will come.
         marker: What says that the save did not finish (a file, or a tracker's older step), or None.
         lost: What a resume can do without, at a loss.
+        stub: What says that this is the rest that the trainer's rotation leaves, or None.
     """
 
     missing: tuple[Missing, ...]
     saved: bool
     marker: str | None = None
     lost: tuple[Missing, ...] = ()
+    stub: str | None = None
 
     @property
     def complete(self) -> bool:
         """Nothing is missing and nothing says that the save is still going on."""
-        return not self.missing and self.marker is None
+        return not self.missing and self.marker is None and self.stub is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,8 @@ class Layout(ABC):
             for plain numbers, files must fit as well.
         number_is_step: The number in the name is the trainer's step; otherwise it counts saves,
             epochs or rollouts, and only says which is newer.
+        plain_optimizer: The optimizer is one of ``torch.optim``, saved beside the weights in their
+            shapes, and makes one step at each step of the trainer.
         rules: What each file is, the first rule that fits.
         beats: Names of more general layouts that also recognise what this one does.
     """
@@ -242,6 +246,7 @@ class Layout(ABC):
     staging: ClassVar[tuple[re.Pattern[str], ...]] = ()
     distinctive: ClassVar[bool] = True
     number_is_step: ClassVar[bool] = True
+    plain_optimizer: ClassVar[bool] = False
     rules: ClassVar[tuple[Rule, ...]] = ()
     beats: ClassVar[tuple[str, ...]] = ()
 
@@ -251,6 +256,13 @@ class Layout(ABC):
             if match := pattern.fullmatch(name):
                 return int(match["step"])
         return None
+
+    def shown_names(self) -> tuple[str, ...]:
+        """Return the patterns of names as people write them: ``checkpoint-N``."""
+        return tuple(
+            re.sub(r"\\(.)", r"\1", each.pattern.replace(STEP, "N"))
+            for each in (*self.names, *self.files)
+        )
 
     def is_staging(self, name: str) -> bool:
         """Return whether the name marks something that the trainer has not published yet."""

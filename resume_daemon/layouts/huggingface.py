@@ -69,6 +69,15 @@ SIDE_FILES: tuple[Rule, ...] = (
 )
 """What stands beside the weights of ``save_pretrained``."""
 
+EXPORTED: tuple[Rule, ...] = (
+    # A resume builds the model from the script's own configuration.
+    rule(r"(?:[^/]+/)*(?:config|adapter_config)\.json", Role.OTHER, Format.JSON),
+    *WEIGHTS,
+    *ADAPTERS,
+    *SIDE_FILES,
+)
+"""A model that other trainers put beside their own state, for others to load."""
+
 
 class HuggingFace(Layout):
     """``checkpoint-N`` in the output directory."""
@@ -94,6 +103,7 @@ class HuggingFace(Layout):
     # 4.36-4.38 staged in tmp-checkpoint-N; main of January 2025 in tmp-checkpoint-<random>; unsloth
     # Studio in .tmp-checkpoint-*.
     staging = (name_of(r"\.?tmp-checkpoint-.*"),)
+    plain_optimizer = True
     rules = (
         *WEIGHTS,
         rule(r"optimizer\.(?:pt|bin)", Role.OPTIMIZER, Format.TORCH),
@@ -158,9 +168,14 @@ def unpaired_adapters(listing: Listing) -> tuple[tuple[str, ...], tuple[str, ...
 
 
 def shard_total(name: str) -> int | None:
-    """Return N of a shard's ``...-0000k-of-0000N...``; None for a file that is no shard."""
-    match = _SHARD.match(name.rpartition("/")[2])
-    return int(match["total"]) if match else None
+    """Return N of a shard's ``...-0000k-of-0000N...``; None for a file that is no shard.
+
+    Where each rank writes its own piece of every file, N is no number of files
+    (``shard-00001-model-0000k-of-0000N``: torch ``distributed/checkpoint/_hf_utils.py``).
+    """
+    base = name.rpartition("/")[2]
+    match = _SHARD.match(base)
+    return int(match["total"]) if match and not base.startswith("shard-") else None
 
 
 def missing_weights(

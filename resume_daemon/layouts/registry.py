@@ -31,6 +31,13 @@ ENTRY_POINT_GROUP = "resume_daemon.layouts"
 
 OWN: Final = (
     "huggingface:HuggingFace",
+    "verl:Verl",
+    "verl_megatron:VerlMegatron",
+    "skyrl:SkyRl",
+    "nemo_rl:NemoRl",
+    "prime_rl:PrimeRl",
+    "open_instruct:OpenInstruct",
+    "open_instruct:OpenInstructEpochs",
     "dcp:TorchDcp",
 )
 """This project's layouts: module in ``resume_daemon.layouts`` and class."""
@@ -45,11 +52,7 @@ def layouts() -> tuple[Layout, ...]:
     A third party's layout that cannot be imported is said once and left out: it must not stop the
     daemon from watching the others.
     """
-    found: dict[str, Layout] = {}
-    for each in OWN:
-        module, _, name = each.partition(":")
-        layout: Layout = getattr(import_module(f"resume_daemon.layouts.{module}"), name)()
-        found[layout.name] = layout
+    found = {layout.name: layout for layout in own_layouts()}
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name):
         if point.name in found:
             continue
@@ -58,6 +61,12 @@ def layouts() -> tuple[Layout, ...]:
         except Exception:  # noqa: BLE001 - foreign code may raise anything
             structlog.get_logger().exception("layout cannot be loaded", layout=point.name)
     return tuple(found.values())
+
+
+def own_layouts() -> tuple[Layout, ...]:
+    """Return this project's layouts."""
+    classes = (each.split(":") for each in OWN)
+    return tuple(getattr(import_module(f"resume_daemon.layouts.{m}"), c)() for m, c in classes)
 
 
 def layout_of(listing: Listing) -> Layout | None:

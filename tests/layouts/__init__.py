@@ -1,4 +1,4 @@
-"""Healthy checkpoints of every layout, made without torch; each module has ``BUILDERS``."""
+"""Healthy checkpoints of every layout, made without torch; layouts have ``BUILDERS`` here."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def builders() -> dict[str, Builder]:
     """Return every builder by the name of its variant, such as ``deepspeed-zero3``."""
     found: dict[str, Builder] = {}
     for module in iter_modules(__path__):
-        found |= import_module(f"{__name__}.{module.name}").BUILDERS
+        found |= getattr(import_module(f"{__name__}.{module.name}"), "BUILDERS", {})
     return dict(sorted(found.items()))

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import resume_daemon.layouts as layouts_package
 from resume_daemon.layouts import registry
+from resume_daemon.layouts.base import Facts, Layout
 from resume_daemon.layouts.huggingface import HuggingFace
-from resume_daemon.layouts.registry import is_checkpoint_name, layout_of, layouts
+from resume_daemon.layouts.registry import is_checkpoint_name, layout_of, layouts, own_layouts
 from resume_daemon.listing import Entry, EntryKind, Listing
+from resume_daemon.report.layouts_page import PAGE, page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,3 +108,28 @@ def test_names_of_every_layout_are_checkpoints_and_their_staging_is_none(install
 
 def test_the_project_s_own_layout_is_there_by_itself() -> None:
     assert next(layout.name for layout in layouts()) == "huggingface"
+
+
+def test_the_page_of_layouts_is_current(repository: Path) -> None:
+    assert (repository / PAGE).read_text(encoding="utf-8") == page()
+
+
+def test_every_layout_of_the_project_is_registered_and_states_its_facts() -> None:
+    modules = {f"{each.__class__.__module__}" for each in own_layouts()}
+
+    for module in iter_modules(layouts_package.__path__, "resume_daemon.layouts."):
+        classes = vars(import_module(module.name)).values()
+        if any(
+            isinstance(each, type) and issubclass(each, Layout) and each.__module__ == module.name
+            for each in classes
+            if each is not Layout
+        ):
+            assert module.name in modules
+    for layout in own_layouts():
+        assert all(getattr(layout.facts, field.name) for field in fields(Facts)), layout.name
+
+
+def test_what_a_layout_beats_exists() -> None:
+    names = {layout.name for layout in own_layouts()}
+
+    assert all(set(layout.beats) <= names for layout in own_layouts())

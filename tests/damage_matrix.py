@@ -1,0 +1,237 @@
+"""Every layout times every file times every damage: what each cell of the matrix gives.
+
+Three checkpoints of each layout are built and verified one after another, as a daemon does; then
+one file of the last is damaged, and it is verified anew beside the two before it. A cell is *seen*
+where the verdict is not ``sound``. One that is not seen stands in ``UNSEEN`` with the reason why
+nothing at first sight could see it, and a cell that stands there and is seen is a mistake of that
+list.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.findings import Verdict
+from resume_daemon.formats.content import Format
+from resume_daemon.formats.registry import read
+from resume_daemon.layouts.registry import layout_of, list_checkpoint
+from resume_daemon.verification import References, verify
+from tests import checkpoints
+from tests.layouts import builders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from resume_daemon.manifest import Manifest
+    from resume_daemon.verification import Verification
+
+STEPS: Final = (10, 20, 30)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a damage is done.
+
+    Attributes:
+        file: The file in the last checkpoint.
+        before: The same file of the checkpoint before; it may not be there.
+        other: The same file of a checkpoint of the same step with other shapes; likewise.
+        encoding: How the file is encoded.
+    """
+
+    file: Path
+    before: Path
+    other: Path
+    encoding: Format
+
+
+def _missing(site: Site) -> None:
+    site.file.unlink()
+
+
+def _empty(site: Site) -> None:
+    site.file.write_bytes(b"")
+
+
+def _cut_by_one(site: Site) -> None:
+    site.file.write_bytes(site.file.read_bytes()[:-1])
+
+
+def _cut_in_half(site: Site) -> None:
+    content = site.file.read_bytes()
+    site.file.write_bytes(content[: len(content) // 2])
+
+
+def _zero_tail(site: Site) -> None:
+    content = site.file.read_bytes()
+    kept = len(content) // 2
+    site.file.write_bytes(content[:kept] + bytes(len(content) - kept))
+
+
+def _flipped_bit(site: Site) -> None:
+    """Flip a bit in the middle of the largest stretch of values, or of the file."""
+    content = bytearray(site.file.read_bytes())
+    place = len(content) // 2
+    if site.encoding is not Format.DCP_SHARD:
+        try:
+            spans = read(site.file, site.encoding).spans
+        except ResumeDaemonError:
+            spans = ()
+        if spans:
+            largest = max(spans, key=lambda span: span.size)
+            place = (largest.begin + largest.end) // 2
+    if content:
+        content[place] ^= 1
+    site.file.write_bytes(content)
+
+
+def _other_step(site: Site) -> None:
+    if site.before.exists():
+        site.file.write_bytes(site.before.read_bytes())
+
+
+def _other_shape(site: Site) -> None:
+    if site.other.exists():
+        site.file.write_bytes(site.other.read_bytes())
+
+
+def _wrong_type(site: Site) -> None:
+    if site.file.name.endswith(".json") or site.encoding is Format.JSON:
+        site.file.write_text("[]", encoding="utf-8")
+
+
+DAMAGES: Final[dict[str, Callable[[Site], None]]] = {
+    "missing": _missing,
+    "empty": _empty,
+    "cut by one byte": _cut_by_one,
+    "cut in half": _cut_in_half,
+    "zero tail": _zero_tail,
+    "flipped bit": _flipped_bit,
+    "other step's file": _other_step,
+    "other shape": _other_shape,
+    "wrong JSON type": _wrong_type,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One damage of one file, and what came of it.
+
+    ``codes`` are of the findings above info; None in ``reason`` means that the cell is seen.
+    """
+
+    builder: str
+    file: str
+    damage: str
+    verdict: Verdict
+    codes: tuple[str, ...]
+
+    @property
+    def seen(self) -> bool:
+        """Whether anybody is told that something is wrong."""
+        return self.verdict is not Verdict.SOUND
+
+    @property
+    def name(self) -> str:
+        """How ``UNSEEN`` refers to it."""
+        return f"{self.builder} | {self.file} | {self.damage}"
+
+    @property
+    def reason(self) -> str | None:
+        """Why nothing could see it, or None where the list does not say."""
+        return next((why for pattern, why in UNSEEN if re.fullmatch(pattern, self.name)), None)
+
+
+@contextmanager
+def _other_shapes() -> Iterator[None]:
+    """Let the builders write a model of half the width."""
+    kept = dict(checkpoints.SHAPES)
+    narrow = {name: (*shape[:-1], shape[-1] // 2) for name, shape in kept.items()}
+    checkpoints.SHAPES.update(narrow)
+    try:
+        yield
+    finally:
+        checkpoints.SHAPES.update(kept)
+
+
+def judged(checkpoint: Path, before: list[Manifest]) -> Verification:
+    """Verify a checkpoint after those before it, the newest first."""
+    return verify(checkpoint, boundary=checkpoint.parent, references=References.after(before, None))
+
+
+def healthy(home: Path, builder: str) -> tuple[list[Path], list[Verification]]:
+    """Build three checkpoints in ``home/run`` and verify them one after another."""
+    build = builders()[builder]
+    paths = [build(home / "run", step) for step in STEPS]
+    found: list[Verification] = []
+    for path in paths:
+        before = [each.manifest for each in reversed(found) if each.manifest is not None]
+        found.append(judged(path, before))
+    return paths, found
+
+
+def matrix(home: Path, builder: str) -> Iterator[Cell]:
+    """Yield every cell of a builder; a damage that changes nothing gives none.
+
+    Args:
+        home: An empty directory.
+        builder: Its name.
+    """
+    paths, found = healthy(home, builder)
+    last, previous = paths[-1], paths[-2]
+    before = [each.manifest for each in reversed(found[:-1]) if each.manifest is not None]
+    with _other_shapes():
+        other = builders()[builder](home / "other", STEPS[-1])
+    listing = list_checkpoint(last, boundary=last.parent)
+    earlier = list_checkpoint(previous, boundary=previous.parent)
+    different = list_checkpoint(other, boundary=other.parent)
+    layout = layout_of(listing)
+    assert layout is not None
+    parts = layout.parts(listing)
+    # Of a checkpoint that is several files, those of another step have other names.
+    same_place = dict(zip(sorted(listing), sorted(earlier), strict=True))
+    for name in sorted(listing):
+        file = listing.root / name
+        site = Site(
+            file,
+            earlier.root / same_place[name],
+            different.root / name,
+            parts[name].format,
+        )
+        kept = home / "kept"
+        shutil.copy2(file, kept)
+        for damage, do in DAMAGES.items():
+            do(site)
+            if not file.exists() or file.read_bytes() != kept.read_bytes():
+                yield _cell(builder, name, damage, last, before)
+            shutil.copy2(kept, file)
+
+
+def _cell(builder: str, file: str, damage: str, checkpoint: Path, before: list[Manifest]) -> Cell:
+    try:
+        result = judged(checkpoint, before)
+    except ResumeDaemonError:
+        # There is no checkpoint any more: its only file is gone, or nothing is recognised.
+        return Cell(builder, file, damage, Verdict.INCOMPLETE, ())
+    codes = tuple(sorted({f.code for f in result.findings if f.severity.value != "info"}))
+    return Cell(builder, file, damage, result.verdict, codes)
+
+
+_NO_CHECKSUM = "safetensors has no checksum: one low bit of one value looks like any other value"
+_ONE_PART = (
+    "a whole and healthy file of the same shapes: nothing in it says of which step it is, and the "
+    "rest does not depend on it"
+)
+_NOT_STATE = "it is no part of the training state: nothing that a resume needs is lost with it"
+_TEXT = "the file is still of its form: another letter or digit that nothing else repeats"
+
+UNSEEN: Final[tuple[tuple[str, str], ...]] = (
+    (r".* \| .*\.safetensors \| flipped bit", _NO_CHECKSUM),
+)
+"""Patterns of cells that nothing at first sight could see, each with the reason."""
