@@ -36,8 +36,8 @@ from resume_daemon.reading.scan import scan_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-WORDS = 2000
-BATCH, LENGTH = 8, 64
+WORDS = 1000
+BATCH, LENGTH = 4, 32
 State = dict[str, torch.Tensor]
 
 
@@ -67,10 +67,10 @@ class Recipe:
 
 
 def gpt2(**changes: Any) -> torch.nn.Module:
-    """Return a GPT-2 of about three million parameters, from its own initial values."""
+    """Return a GPT-2 of less than a million parameters, from its own initial values."""
     from transformers import GPT2Config, GPT2LMHeadModel  # noqa: PLC0415 - slow to import
 
-    configuration = {"vocab_size": WORDS, "n_positions": 128, "n_embd": 192, "n_layer": 4}
+    configuration = {"vocab_size": WORDS, "n_positions": 128, "n_embd": 128, "n_layer": 3}
     return GPT2LMHeadModel(GPT2Config(**{**configuration, "n_head": 4, **changes}))
 
 

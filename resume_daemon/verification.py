@@ -20,6 +20,7 @@ from resume_daemon.formats.torch_file import scalar_value
 from resume_daemon.layouts.around import around
 from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.registry import layout_of, list_checkpoint, unknown_reason
+from resume_daemon.limits import Limits
 from resume_daemon.listing import EntryKind
 from resume_daemon.manifest import Manifest, ManifestFile, Resource, TensorRecord, resource_name
 from resume_daemon.reading.results import ScanTask
@@ -111,6 +112,7 @@ class Options:
     depth: Depth = Depth.DEEP
     reading: ReadOptions = field(default_factory=ReadOptions)
     allowed: frozenset[str] = frozenset()
+    limits: Limits = field(default_factory=Limits)
 
 
 def verify(
@@ -240,6 +242,7 @@ def _gather(
         earlier=comparable(references.earlier),
         recorded=comparable(references.recorded),
         allowed=options.allowed,
+        limits=options.limits,
     )
 
 

@@ -8,13 +8,17 @@ from resume_daemon.checks import (
     agreement,
     huggingface,
     integrity,
+    moments,
+    movement,
     presence,
     ranks,
     readable,
     steps,
+    stillness,
     torch_files,
     values,
     weights,
+    zeros,
 )
 
 if TYPE_CHECKING:
@@ -33,5 +37,9 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     steps.check,
     ranks.check,
     values.check,
+    zeros.check,
+    moments.check,
+    movement.check,
+    stillness.check,
     integrity.check,
 )
