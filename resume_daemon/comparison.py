@@ -17,6 +17,7 @@ from resume_daemon.files import open_regular, read_error
 from resume_daemon.formats.content import Format
 from resume_daemon.formats.registry import read
 from resume_daemon.layouts.around import around
+from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.registry import layout_of, list_checkpoint, unknown_reason
 from resume_daemon.listing import EntryKind
 from resume_daemon.reading.float_layouts import FLOATS, values_of
@@ -49,6 +50,7 @@ class TensorChange:
     Attributes:
         file: The file that holds it, of the other checkpoint where it is only there.
         name: Its name.
+        role: The part of the checkpoint that it belongs to, as its layout says: ``weights``, ...
         status: What became of it.
         largest: The largest finite magnitude here.
         largest_there: The same in the other checkpoint.
@@ -63,6 +65,7 @@ class TensorChange:
 
     file: str
     name: str
+    role: Role
     status: Status
     largest: float | None = None
     largest_there: float | None = None
@@ -75,6 +78,7 @@ class TensorChange:
         return {
             "file": self.file,
             "name": self.name,
+            "role": self.role.value,
             "status": self.status.value,
             "largest": self.largest,
             "largest_there": self.largest_there,
@@ -86,11 +90,17 @@ class TensorChange:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one tensor lies."""
+    """Where one tensor lies; its shape where the span has that of the storage behind it."""
 
     file: str
     path: Path
+    role: Role
+    shape: tuple[int, ...]
     span: TensorSpan
+
+    def became(self, status: Status, **numbers: float) -> TensorChange:
+        """Return what became of it."""
+        return TensorChange(self.file, self.span.name, self.role, status, **numbers)
 
 
 def compare(
@@ -100,7 +110,10 @@ def compare(
     cancelled: Callable[[], bool] = lambda: False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[TensorChange, ...]:
-    """Return how every tensor differs from the other checkpoint's, the largest change first.
+    """Return how every tensor differs from the other checkpoint's.
+
+    Those that differ come first, weights before all others, and the largest change before smaller
+    ones.
 
     Only tensors whose values lie in the file as they are can be compared: those of safetensors, of
     torch archives and of distributed checkpoints.
@@ -115,9 +128,9 @@ def compare(
     found = []
     for key in sorted(here.keys() | there.keys()):
         if key not in there:
-            found.append(TensorChange(here[key].file, here[key].span.name, Status.HERE))
+            found.append(here[key].became(Status.HERE))
         elif key not in here:
-            found.append(TensorChange(there[key].file, there[key].span.name, Status.THERE))
+            found.append(there[key].became(Status.THERE))
         else:
             found.append(_compare_places(here[key], there[key], cancelled, progress))
     return tuple(sorted(found, key=_order))
@@ -148,10 +161,19 @@ def places_in(checkpoint: Path) -> dict[str, Place]:
         ):
             continue
         try:
-            spans = read(listing.path(name), part.format).spans
+            content = read(listing.path(name), part.format)
         except FormatError:
             continue  # Its own finding says so.
-        found += [Place(name, listing.path(name), span) for span in spans]
+        found += [
+            Place(
+                name,
+                listing.path(name),
+                part.role_of(span.name),
+                content.shapes.get(span.name, span.shape),
+                span,
+            )
+            for span in content.spans
+        ]
     count = Counter(place.span.name for place in found)
     return {_key(place, count): place for place in found}
 
@@ -161,10 +183,11 @@ def _key(place: Place, count: Mapping[str, int]) -> str:
     return name if count[name] == 1 else f"{place.file}:{name}"
 
 
-def _order(change: TensorChange) -> tuple[bool, float, str, str]:
-    """Put what cannot be compared first, then the largest change, and what is identical last."""
-    same = change.status is Status.IDENTICAL
-    return same, -(math.inf if change.change is None else change.change), change.file, change.name
+def _order(change: TensorChange) -> tuple[bool, bool, float, str, str]:
+    """Put what cannot be compared before the largest change, and what is identical last."""
+    same, other = change.status is Status.IDENTICAL, change.role is not Role.WEIGHTS
+    size = math.inf if change.change is None else change.change
+    return same, other, -size, change.file, change.name
 
 
 def _compare_places(
@@ -173,17 +196,15 @@ def _compare_places(
     cancelled: Callable[[], bool],
     progress: Callable[[int], None],
 ) -> TensorChange:
-    name = here.span.name
-    if here.span.shape != there.span.shape or here.span.size != there.span.size:
-        shaped = here.span.shape != there.span.shape
-        return TensorChange(here.file, name, Status.SHAPE if shaped else Status.TYPE)
-    if here.span.dtype != there.span.dtype:
-        return TensorChange(here.file, name, Status.TYPE)
+    if here.shape != there.shape:
+        return here.became(Status.SHAPE)
+    if (here.span.dtype, here.span.size) != (there.span.dtype, there.span.size):
+        return here.became(Status.TYPE)
     sums = _Sums(here.span.dtype)
     for ours, theirs in _chunks(here, there, cancelled):
         progress(len(ours))
         sums.feed(ours, theirs)
-    return sums.change(here.file, name)
+    return sums.change(here)
 
 
 def _chunks(
@@ -244,15 +265,13 @@ class _Sums:
                 self._step = max(self._step, float(np.abs(step).max()))
                 self._step_squares += float(np.dot(step, step))
 
-    def change(self, file: str, name: str) -> TensorChange:
+    def change(self, place: Place) -> TensorChange:
         """Return what all pieces together show."""
         status = Status.IDENTICAL if self._identical else Status.MOVED
         size, step = math.sqrt(max(self._squares)), math.sqrt(self._step_squares)
         if not self._count or not math.isfinite(size + step):
-            return TensorChange(file, name, status)
-        return TensorChange(
-            file,
-            name,
+            return place.became(status)
+        return place.became(
             status,
             largest=self._largest[0],
             largest_there=self._largest[1],

@@ -71,9 +71,13 @@ def change_of(values: Sequence[float], then: Sequence[float]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """One tensor of this checkpoint, with how it moved."""
+    """One tensor of this checkpoint, with how it moved.
+
+    Its shape is that of the tensor, where its record has that of the storage behind it.
+    """
 
     file: str
+    shape: tuple[int, ...]
     now: TensorRecord
     previous: TensorRecord
     move: Move
@@ -81,7 +85,7 @@ class Moved:
     @property
     def is_matrix(self) -> bool:
         """Whether it has two dimensions or more."""
-        return len(self.now.shape) > 1
+        return len(self.shape) > 1
 
     @property
     def is_still(self) -> bool:
@@ -113,7 +117,8 @@ def moved_in(evidence: Evidence, previous: Manifest, earlier: Manifest | None) -
             known = first.get(now.name)
             known = known if known is not None and alike(now, known) else None
             if not now.nonfinite and not then.nonfinite:  # They have a finding of their own.
-                yield Moved(file, now, then, move_of(now, then, known))
+                shape = evidence.contents[file].shapes.get(now.name, now.shape)
+                yield Moved(file, shape, now, then, move_of(now, then, known))
 
 
 def alike(one: TensorRecord, other: TensorRecord) -> bool:
