@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="weights are converted by torch (make test-real)")
+pytest.importorskip("torch", reason="weights are converted by torch (make test-real)")
 pytest.importorskip("trl", reason="the trainer is TRL's GRPOTrainer (make test-real)")
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from resume_daemon.checks.values import IMPOSSIBLE_MAGNITUDE
