@@ -41,6 +41,10 @@ class FormatError(ResumeDaemonError):
     """
 
 
+class BeyondBoundsError(FormatError):
+    """A file is larger than is read of its kind, which says nothing of whether it is damaged."""
+
+
 class VanishedError(ResumeDaemonError):
     """A file went away while we looked: the trainer rotates, which is never an error of its own."""
 

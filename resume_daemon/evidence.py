@@ -31,6 +31,7 @@ class Evidence:
         listing: Its files.
         parts: What each file is.
         completeness: What the layout's required set lacks.
+        vanished: Files that the checkpoint before had and this one has not, and what they were.
         contents: What was found in each file that was looked into, by name.
         recorded_steps: Files in which the trainer wrote down its step, each with that step.
         unreadable: Files that are not what their format promises, by name.
@@ -50,6 +51,7 @@ class Evidence:
     listing: Listing
     parts: Mapping[str, Part]
     completeness: Completeness
+    vanished: Mapping[str, Part]
     contents: Mapping[str, Content]
     recorded_steps: tuple[tuple[str, int], ...]
     unreadable: Mapping[str, FormatError]

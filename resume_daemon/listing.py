@@ -6,7 +6,7 @@ import os
 import stat
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,10 @@ MAX_ENTRIES = 100_000
 MAX_DEPTH = 8
 """Levels of sub-directories that are listed: Megatron inside of others, and the arrays of Orbax,
 need four to six."""
+
+
+MAX_GAP = 8
+"""Files in a row that are not there, after which no more of a sequence are looked for."""
 
 
 class EntryKind(StrEnum):
@@ -147,7 +151,8 @@ def list_files(root: Path, name: str, others: Iterable[str], *, boundary: Path) 
     Args:
         root: The directory that they lie in.
         name: The checkpoint's own file.
-        others: Names of files that belong to it; the first one that is not there ends them.
+        others: Names of files that belong to it, of which ``MAX_GAP`` in a row that are not there
+            end them.
         boundary: As for ``list_directory``.
 
     Raises:
@@ -155,15 +160,19 @@ def list_files(root: Path, name: str, others: Iterable[str], *, boundary: Path) 
         ResumeDaemonError: It cannot be looked at.
     """
     entries: dict[str, Entry] = {}
-    changed = 0
-    for each in (name, *others):
+    changed = gap = 0
+    for each in chain((name,), others):
         try:
             status, kind = _status_of(root / each, boundary)
         except OSError as error:
             problem = read_error(error, root / each)
             if each == name or not isinstance(problem, VanishedError):
                 raise problem from error
-            break
+            gap += 1
+            if gap == MAX_GAP:
+                break
+            continue
+        gap = 0
         changed = max(changed, status.st_mtime_ns, status.st_ctime_ns)
         entries[each] = _entry(each, kind, status)
     return Listing(root, entries, changed, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from base64 import b64decode, b64encode
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from blake3 import blake3
@@ -132,6 +132,20 @@ class Manifest:
     def encode(self) -> bytes:
         """Return the bytes that are written and whose digest the ledger keeps."""
         return canonical_json({"schema": SCHEMA, **asdict(self)})
+
+    def renamed(self, names: Mapping[str, str]) -> Manifest:
+        """Return the manifest with other names for its files; the others keep theirs."""
+        return replace(
+            self,
+            files=tuple(replace(f, name=names.get(f.name, f.name)) for f in self.files),
+            resources=tuple(
+                replace(r, name=names[file_of(r.name)] + r.name[len(file_of(r.name)) :])
+                if file_of(r.name) in names
+                else r
+                for r in self.resources
+            ),
+            tensors={names.get(file, file): tensors for file, tensors in self.tensors.items()},
+        )
 
     def digests_of(self, file: str) -> tuple[Resource, ...]:
         """Return the resource of a file, or those of its ranges in order."""

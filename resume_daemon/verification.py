@@ -171,7 +171,7 @@ def verify(
     return Verification(
         path=path,
         layout=layout.name,
-        step=layout.step_of(listing.name),
+        step=_step(layout, evidence),
         verdict=Verdict.INCOMPLETE if _unfinished(completeness) else verdict_of(findings),
         findings=findings,
         fingerprint=listing.fingerprint(),
@@ -179,6 +179,16 @@ def verify(
         bytes_read=sum(scan.bytes_read for scan in evidence.scans.values()),
         seconds=time.monotonic() - begin,
     )
+
+
+def _step(layout: Layout, evidence: Evidence) -> int | None:
+    """Return the step that the name declares, or that a file records, or else the number."""
+    if evidence.step is not None:
+        return evidence.step
+    if not layout.number_is_step:
+        return layout.step_of(evidence.name)
+    recorded = next((step for _, step in evidence.recorded_steps), None)
+    return layout.step_of(evidence.name) if recorded is None else recorded
 
 
 def _unfinished(completeness: Completeness) -> bool:
@@ -202,10 +212,17 @@ def _gather(
     references: References,
     options: Options,
 ) -> Evidence:
+    stable = {layout.stable_name(name): name for name in listing}
+
     def comparable(manifest: Manifest | None) -> Manifest | None:
         """A run may hold checkpoints of several layouts, which have nothing in common."""
-        return manifest if manifest is not None and manifest.layout == layout.name else None
+        if manifest is None or manifest.layout != layout.name:
+            return None
+        names = {file.name: layout.stable_name(file.name) for file in manifest.files}
+        changed = {old: stable[new] for old, new in names.items() if stable.get(new, old) != old}
+        return manifest.renamed(changed) if changed else manifest
 
+    previous = comparable(references.previous)
     contents: dict[str, Content] = {}
     unreadable: dict[str, FormatError] = {}
     parts = layout.parts(listing)
@@ -222,25 +239,31 @@ def _gather(
         except FormatError as error:
             unreadable[name] = error
             continue
-        # A tokenizer of 10 MB becomes 100 MB of objects that no check looks at.
-        if part.format is not Format.JSON or part.role not in {Role.TOKENIZER, Role.OTHER}:
-            contents[name] = content
+        if part.format is Format.JSON and part.role in {Role.TOKENIZER, Role.OTHER}:
+            # A tokenizer of 10 MB becomes 100 MB of objects, of which only the kind is looked at.
+            content = Content(value=type(content.value)())
+        contents[name] = content
     return Evidence(
         name=listing.name,
         layout=layout.name,
-        step=layout.step_of(listing.name) if layout.number_is_step else None,
+        step=layout.declared_step(listing.name),
         listing=listing,
         parts=parts,
         completeness=completeness,
+        vanished={
+            file.name: layout.part_of(file.name)
+            for file in (previous.files if previous is not None else ())
+            if file.name not in listing
+        },
         contents=contents,
         recorded_steps=tuple(layout.recorded_steps(contents)),
         unreadable=unreadable,
         plain_optimizer=layout.plain_optimizer,
         optimizer_steps=_optimizer_steps(listing, parts, contents),
         scans={},
-        previous=comparable(references.previous),
+        previous=previous,
         earlier=comparable(references.earlier),
-        recorded=comparable(references.recorded),
+        recorded=references.recorded,
         allowed=options.allowed,
         limits=options.limits,
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.findings import Verdict
-from resume_daemon.formats.content import Format
+from resume_daemon.formats.content import Content, Format
 from resume_daemon.formats.registry import read
 from resume_daemon.layouts.registry import layout_of, list_checkpoint
 from resume_daemon.verification import References, verify
@@ -75,20 +75,22 @@ def _zero_tail(site: Site) -> None:
 
 
 def _flipped_bit(site: Site) -> None:
-    """Flip a bit in the middle of the largest stretch of values, or of the file."""
-    content = bytearray(site.file.read_bytes())
-    place = len(content) // 2
+    """Flip a bit in the middle of the largest stretch of values, record, or else of the file."""
+    raw = bytearray(site.file.read_bytes())
+    place = len(raw) // 2
     if site.encoding is not Format.DCP_SHARD:
         try:
-            spans = read(site.file, site.encoding).spans
+            content = read(site.file, site.encoding)
         except ResumeDaemonError:
-            spans = ()
-        if spans:
-            largest = max(spans, key=lambda span: span.size)
-            place = (largest.begin + largest.end) // 2
-    if content:
-        content[place] ^= 1
-    site.file.write_bytes(content)
+            content = Content()
+        places = [(span.begin, span.end) for span in content.spans]
+        places += [(record.begin, record.end) for record in content.records]
+        if places:
+            begin, end = max(places, key=lambda each: each[1] - each[0])
+            place = (begin + end) // 2
+    if raw:
+        raw[place] ^= 1
+    site.file.write_bytes(raw)
 
 
 def _other_step(site: Site) -> None:
@@ -224,14 +226,40 @@ def _cell(builder: str, file: str, damage: str, checkpoint: Path, before: list[M
 
 
 _NO_CHECKSUM = "safetensors has no checksum: one low bit of one value looks like any other value"
-_ONE_PART = (
-    "a whole and healthy file of the same shapes: nothing in it says of which step it is, and the "
-    "rest does not depend on it"
+_NO_MARK = (
+    "a whole and healthy file of the same form: nothing in it says of which step it is, and it may "
+    "well be the same at two steps"
 )
-_NOT_STATE = "it is no part of the training state: nothing that a resume needs is lost with it"
-_TEXT = "the file is still of its form: another letter or digit that nothing else repeats"
+_FEWER = "as after a resume on fewer devices; how many there were is recorded nowhere"
+_NOT_STATE = "it is no part of the training state: a resume does not read it"
+_OTHER_COPY = "the weights are there a second time, and whole; a resume takes either"
+_TEXT = "still a document of its form: another letter or digit, which nothing repeats"
+_NOT_COMPARED = (
+    "a description of shapes beside no values; the files that hold the values are compared"
+)
+
+_PLAIN_PICKLE = "a plain pickle has no checksum: another value looks like any other"
 
 UNSEEN: Final[tuple[tuple[str, str], ...]] = (
+    (r"stable-baselines3.* \| .*\.pkl \| flipped bit", _PLAIN_PICKLE),
     (r".* \| .*\.safetensors \| flipped bit", _NO_CHECKSUM),
+    (r".* \| (?:.*/)?(?:tokenizer|tokenizer_config|adapter_config)\.json \| flipped bit", _TEXT),
+    (r".* \| .*\.index\.json \| other shape", _NOT_COMPARED),
+    (r".*zero3 \| zero_pp.*_model_states\.pt \| other shape", _NOT_COMPARED),
+    (r"huggingface-deepspeed \| .*_model_states\.pt \| other shape", _NOT_COMPARED),
+    (r"huggingface-deepspeed \| model\.safetensors \| missing", _OTHER_COPY),
+    (
+        r"huggingface-fsdp-full \| (?:model\.safetensors|pytorch_model_fsdp\.bin) \| missing",
+        _OTHER_COPY,
+    ),
+    (r".* \| .*zero_to_fp32\.py \| .*", _NOT_STATE),
+    (r".* \| (?:args|tokens_state|metric)\.json \| (?:missing|other step's file)", _NOT_STATE),
+    (r".* \| (?:args|tokens_state|metric)\.json \| wrong JSON type", _NOT_STATE),
+    (r".* \| (?:args|tokens_state)\.json \| flipped bit", _NOT_STATE),
+    (r"accelerate.* \| (?:custom_checkpoint_0\.pkl|sampler\.bin) \| other step's file", _NO_MARK),
+    (r"llamafactory.* \| (?:dataloader|rng_state)/rank_\d\.pt \| other step's file", _NO_MARK),
+    (r"llamafactory-ddp \| model/config\.json \| flipped bit", _TEXT),
+    (r"accelerate.* \| random_states_1\.pkl \| missing", _FEWER),
+    (r".* \| (?:scaler\.pt|entropy_ctrl_state\.json) \| other step's file", _NO_MARK),
 )
 """Patterns of cells that nothing at first sight could see, each with the reason."""

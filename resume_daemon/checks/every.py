@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from resume_daemon.checks import (
     agreement,
+    companions,
+    continuity,
     huggingface,
     integrity,
     moments,
@@ -30,12 +32,14 @@ if TYPE_CHECKING:
 CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     presence.check,
     huggingface.check,
+    companions.check,
     readable.check,
     weights.check,
     torch_files.check,
     agreement.check,
     steps.check,
     ranks.check,
+    continuity.check,
     values.check,
     zeros.check,
     moments.check,

@@ -12,10 +12,11 @@ from resume_daemon.checks.presence import (
     OPTIMIZER_MISSING,
     RNG_MISSING,
     RNG_RANKS,
+    SAVED_WITHOUT_OPTIMIZER,
     SCHEDULER_MISSING,
 )
 from resume_daemon.findings import Code, Finding, Severity
-from resume_daemon.layouts.base import Format, Role
+from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.huggingface import HuggingFace, is_deepspeed, unpaired_adapters
 
 if TYPE_CHECKING:
@@ -42,17 +43,6 @@ TOKENIZER_MISSING = Code(
     "Copy the tokenizer's files from an earlier checkpoint of the same run.",
     MEASURED,
 )
-SAVED_WITHOUT_OPTIMIZER = Code(
-    "RD115",
-    "model-only",
-    Severity.INFO,
-    "The checkpoint holds the model only, as asked",
-    "save_only_model is set, so optimizer, schedule and random state are not saved. The weights "
-    "are whole; training cannot be continued exactly.",
-    "Unset save_only_model if you mean to resume.",
-    "transformers training_args.py: save_only_model",
-)
-
 _SHOWN = 8
 _MOST_PROCESSES = 1_000_000
 
@@ -94,8 +84,8 @@ def _sharded_by_fsdp(evidence: Evidence) -> bool:
     # Such a save writes no configuration, arguments or tokenizer (transformers trainer.py:
     # save_model calls _save for FULL_STATE_DICT alone); DeepSpeed's does.
     return any(
-        evidence.parts[name].format is Format.OPAQUE and name.startswith("pytorch_model_fsdp")
-        for name in evidence.files(Role.WEIGHTS)
+        name.startswith("pytorch_model_fsdp") and name != "pytorch_model_fsdp.bin"
+        for name in evidence.listing
     )
 
 
@@ -113,9 +103,10 @@ def _tokenizer_lost(evidence: Evidence) -> str | None:
     vocabulary = [n for n in evidence.files(Role.TOKENIZER) if n != "tokenizer_config.json"]
     before = evidence.previous
     earlier = {file.name for file in before.files} if before is not None else set()
-    # Other files come and go with versions (5.x writes no merges.txt); this one stays.
-    if before is not None and "tokenizer.json" in earlier.difference(vocabulary):
-        return f"tokenizer.json is missing, and {before.checkpoint} has one"
+    # Other files come and go with versions (5.x writes no merges.txt); these stay.
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if before is not None and name in earlier and name not in evidence.listing:
+            return f"{name} is missing, and {before.checkpoint} has one"
     if vocabulary:
         return None
     for name in _TOKENIZER_REMNANTS:

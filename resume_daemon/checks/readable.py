@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from resume_daemon.checks.presence import NOT_LOOKED_INTO
+from resume_daemon.errors import BeyondBoundsError
 from resume_daemon.findings import Code, Finding, Severity
-from resume_daemon.layouts.base import Role
+from resume_daemon.layouts.base import Format, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,10 +80,18 @@ _CODES = {
     Role.ARGUMENTS: ARGUMENTS_UNREADABLE,
 }
 
+_MAY_BE_LARGE = {Role.DATA, Role.OTHER}
+"""What may honestly be larger than is read, such as a buffer of samples."""
+
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each file whose format's reader gave up, graver the more it is needed."""
     for name, error in sorted(evidence.unreadable.items()):
+        if isinstance(error, BeyondBoundsError) and evidence.parts[name].role in _MAY_BE_LARGE:
+            yield NOT_LOOKED_INTO.finding(
+                f"{name} was digested only: {error.reason}", file=name, severity=Severity.WARNING
+            )
+            continue
         code = _CODES.get(evidence.parts[name].role, SMALL_JSON_DAMAGED)
         yield code.finding(f"{name}: {error.reason}", file=name)
     for role in (Role.TRAINER_STATE, Role.CONFIGURATION, Role.ADAPTER_CONFIGURATION):
@@ -89,3 +99,9 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             if name in evidence.contents and not isinstance(evidence.value(name), dict):
                 kind = type(evidence.value(name)).__name__
                 yield JSON_DAMAGED.finding(f"{name}: it holds a {kind}, not an object", file=name)
+    for name in (*evidence.files(Role.TOKENIZER), *evidence.files(Role.EXTRA)):
+        if evidence.parts[name].format is not Format.JSON:
+            continue
+        if name in evidence.contents and not isinstance(evidence.value(name), dict):
+            kind = type(evidence.value(name)).__name__
+            yield SMALL_JSON_DAMAGED.finding(f"{name}: it holds a {kind}, not an object", file=name)

@@ -1,4 +1,4 @@
-"""Weights that did not move since the checkpoint before: all of them, a file, or a layer."""
+"""Weights that did not move since the checkpoint before: all of them, or a layer."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ STOPPED_MOVING = Code(
     "RD219",
     "stopped-moving",
     Severity.WARNING,
-    "A part has stopped moving while its siblings move on",
-    "It is byte for byte that of the checkpoint before, and was not then: an older shard was left "
-    "in place of one that could not be written, or a layer no longer gets gradients.",
+    "A layer has stopped moving while others move on",
+    "A matrix is byte for byte that of the checkpoint before, and was not then; the same one of "
+    "other layers still moves. It no longer gets gradients, or an older copy of it was saved.",
     "If you froze it on purpose, go on. Otherwise resume from an earlier checkpoint.",
     "measured: benchmarks/thresholds.py, docs/thresholds.md",
 )
@@ -49,14 +49,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         return
     if earlier is None or not is_before(earlier, previous):
         return
-    stuck = list(_stuck_files(evidence, previous, earlier))
-    for file in stuck:
-        yield STOPPED_MOVING.finding(
-            f"{file} is that of {previous.checkpoint}, byte for byte; others beside it have moved",
-            file=file,
-        )
-    moved = moved_in(evidence, previous, earlier)
-    yield from _still([each for each in moved if each.file not in stuck], previous)
+    yield from _still(list(moved_in(evidence, previous, earlier)), previous)
 
 
 def _unchanged(evidence: Evidence) -> Iterator[Finding]:
@@ -75,7 +68,7 @@ def _unchanged(evidence: Evidence) -> Iterator[Finding]:
     then = {(r.name, r.digest) for name in files for r in before.digests_of(name)}
     if now != then:
         return
-    idle = _nothing_to_learn(evidence, before.step)
+    idle = nothing_to_learn(evidence, before.step)
     yield UNCHANGED_WEIGHTS.finding(
         f"the weights are those of {before.checkpoint}, byte for byte"
         + (f" ({idle})" if idle else ""),
@@ -84,10 +77,11 @@ def _unchanged(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def _nothing_to_learn(evidence: Evidence, since: int) -> str | None:
+def nothing_to_learn(evidence: Evidence, since: int | None) -> str | None:
     """Return why weights did not move, where the trainer's own log explains it."""
     state = evidence.document(Role.TRAINER_STATE)
     log = state.get("log_history") if isinstance(state, dict) else None
+    since = -1 if since is None else since
     entries = [
         e
         for e in (log if isinstance(log, list) else ())
@@ -99,46 +93,17 @@ def _nothing_to_learn(evidence: Evidence, since: int) -> str | None:
     return None
 
 
-def _stuck_files(evidence: Evidence, previous: Manifest, earlier: Manifest) -> Iterator[str]:
-    """Yield files that are those of the checkpoint before, while others beside them moved on."""
-    groups: dict[tuple[Role, str], list[tuple[str, bool, bool]]] = defaultdict(list)
-    for file, part in evidence.parts.items():
-        content = evidence.contents.get(file)
-        if (
-            part.role not in {Role.WEIGHTS, Role.OPTIMIZER, Role.STATE}
-            or file not in evidence.scans
-        ):
-            continue
-        if content is None or not content.spans:
-            continue
-        then = _digests(file, previous)
-        still = bool(then) and _digests_now(file, evidence) == then
-        moved_before = bool(first := _digests(file, earlier)) and first != then
-        groups[part.role, file.rpartition("/")[0]].append((file, still, moved_before))
-    for files in groups.values():
-        stuck = [file for file, still, moved_before in files if still and moved_before]
-        moving = sum(not still for _, still, _ in files)
-        # Methods that train some layers at a time leave most of the files as they were.
-        if stuck and len(stuck) <= moving:
-            yield from stuck
-
-
-def _digests(file: str, manifest: Manifest) -> list[tuple[str, str]]:
-    return [(each.name, each.digest) for each in manifest.digests_of(file)]
-
-
-def _digests_now(file: str, evidence: Evidence) -> list[tuple[str, str]]:
-    scan = evidence.scans[file]
-    return [(resource_name(file, r.begin, r.end, scan.size), r.digest) for r in scan.ranges]
-
-
 def _still(moved: list[Moved], previous: Manifest) -> Iterator[Finding]:
-    """Find matrices that do not move any more, while the same one of other layers does."""
+    """Find matrices that do not move any more, while the same one of other layers does.
+
+    A file of which nothing moved is another check's.
+    """
+    files = {each.file for each in moved if not each.is_still}
     active: dict[str, float] = defaultdict(float)
     for each in moved:
         kind = kind_of(each.now.name)
         active[kind] = max(active[kind], each.move.change or 0.0)
-    went = [each for each in moved if each.is_matrix and each.move.before]
+    went = [m for m in moved if m.is_matrix and m.move.before and m.file in files]
     found: dict[str, list[str]] = defaultdict(list)
     for each in went:
         before = each.move.before or 0.0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.formats.known_globals import Judgement, judge
-from resume_daemon.layouts.base import Role
+from resume_daemon.layouts.base import Format, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +63,21 @@ OWN_CLASS = Code(
     "script's own. The module must be importable when the file is loaded.",
     "Nothing to do.",
 )
+CARRIED_CODE = Code(
+    "RD137",
+    "carried-code",
+    Severity.INFO,
+    "A file carries functions or classes as code",
+    "What a script defines itself, such as a learning rate schedule, is saved by its code, and "
+    "the trainer runs that code when it resumes. Nothing tells here whether it is the script's.",
+    "Nothing to do where the file comes from your own run; do not load such a file of others.",
+    "stable-baselines3 2.9 common/save_util.py: data_to_json (cloudpickle)",
+)
+
+_VERBS = {
+    Judgement.OWN_CLASS: "names",
+    Judgement.CARRIED_CODE: "carries code, to be put together by",
+}
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -101,12 +116,19 @@ def _references(file: str, evidence: Evidence) -> Iterator[Finding]:
         reference: judge(reference, evidence.allowed)
         for reference in evidence.contents[file].references
     }
+    # Only stable-baselines3 keeps functions in its checkpoints by design.
+    if evidence.parts[file].format is not Format.ZIP:
+        judged = {
+            reference: Judgement.DANGEROUS if judgement is Judgement.CARRIED_CODE else judgement
+            for reference, judgement in judged.items()
+        }
     for judgement, code in (
         (Judgement.DANGEROUS, DANGEROUS_CALL),
+        (Judgement.CARRIED_CODE, CARRIED_CODE),
         (Judgement.UNKNOWN_CALL, UNKNOWN_CALL),
         (Judgement.OWN_CLASS, OWN_CLASS),
     ):
         names = sorted({f"{r.module}.{r.name}" for r, j in judged.items() if j is judgement})
         if names:
-            verb = "names" if judgement is Judgement.OWN_CLASS else "would use"
+            verb = _VERBS.get(judgement, "would use")
             yield code.finding(f"{file} {verb} {', '.join(names[:5])}", file=file)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from resume_daemon.errors import FormatError
+from resume_daemon.errors import BeyondBoundsError, FormatError
 from resume_daemon.formats.byte_ranges import HEAD, blank_reason
 from resume_daemon.formats.expansion import check_expansion
 from resume_daemon.formats.inert_values import (
     COMPUTED,
+    BeyondBoundError,
     Call,
     GlobalReference,
     How,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from resume_daemon.formats.pickle_source import Source
     from resume_daemon.formats.plain_calls import Rebuilder
 
 __all__ = [
@@ -65,7 +67,7 @@ class PickleContent:
 
 
 def load(
-    data: bytes,
+    data: Source,
     path: Path,
     limits: Limits = _DEFAULT_LIMITS,
     *,
@@ -75,7 +77,7 @@ def load(
     """Return what a pickle holds; nothing in it is imported or called.
 
     Args:
-        data: The pickle; what follows it is left alone.
+        data: The pickle, or the file that it is in; what follows it is left alone.
         path: Where it came from, for messages.
         limits: Bounds on what is accepted.
         begin: Offset in ``data`` at which it begins.
@@ -83,11 +85,12 @@ def load(
             make plain Python values.
 
     Raises:
-        FormatError: It is no pickle, cut short, beyond a bound, or needs what is outside it.
+        BeyondBoundsError: It is larger than is read.
+        FormatError: It is no pickle, cut short, or needs what is outside it.
     """
     if reason := blank_reason(data[begin : begin + HEAD]):
         raise FormatError(_OPERATION, path, reason)
-    if len(data) - begin > limits.size:
+    if isinstance(data, bytes) and len(data) - begin > limits.size:
         raise FormatError(_OPERATION, path, f"more than {limits.size} bytes are not read")
     machine = PickleMachine(
         data,
@@ -99,6 +102,8 @@ def load(
     try:
         value = run(machine)
         check_expansion(value, depth=limits.depth, expanded=limits.expanded)
+    except BeyondBoundError as error:
+        raise BeyondBoundsError(_OPERATION, path, str(error)) from None
     except ValueError as error:
         raise FormatError(_OPERATION, path, str(error)) from None
     references = tuple(
@@ -107,14 +112,13 @@ def load(
     return PickleContent(value, references, machine.position)
 
 
-def _load_nested(outer: PickleMachine, data: bytes) -> None:
+def _load_nested(outer: PickleMachine, data: Source, begin: int) -> None:
     """Read the pickles inside a pickled storage, which loading would load with no restriction.
 
     ``torch.storage._load_from_bytes`` passes its bytes to ``torch.load(weights_only=False)``
     (torch 2.13 ``torch/storage.py``), so what they name counts as much as what the outer names.
     """
     limits = replace(outer.limits, nested=outer.limits.nested - 1)
-    begin = 0
     try:
         if limits.nested < 0:
             raise ValueError  # noqa: TRY301 - the same as one that cannot be read.

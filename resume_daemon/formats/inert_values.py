@@ -7,6 +7,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 
+class BeyondBoundError(ValueError):
+    """It is larger than is read here, which says nothing of whether it is damaged."""
+
+
 class How(StrEnum):
     """What loading a pickle would do with something that it names, the gravest first."""
 
@@ -91,7 +95,8 @@ class Limits:
         opcodes: Instructions (an optimizer of 2,000 tensors takes about 150,000).
         memo: Values remembered for reuse.
         containers: Lists, dicts, sets, tuples, calls and marks.
-        text: Bytes of one text or byte string.
+        text: Bytes of one text; a byte string that is longer than ``blob`` is left where it is.
+        blob: Bytes of one byte string.
         integer: Bytes of one integer.
         depth: Levels of nesting.
         expanded: Values when everything that is shared is counted wherever it is used: a few
@@ -104,6 +109,7 @@ class Limits:
     memo: int = 4_000_000
     containers: int = 4_000_000
     text: int = 64 * 1024 * 1024
+    blob: int = 64 * 1024 * 1024
     integer: int = 4096
     depth: int = 300
     expanded: int = 20_000_000

@@ -29,6 +29,7 @@ class Judgement(StrEnum):
     KNOWN = "known"
     OWN_CLASS = "own-class"
     UNKNOWN_CALL = "unknown-call"
+    CARRIED_CODE = "carried-code"
     DANGEROUS = "dangerous"
 
 
@@ -45,15 +46,23 @@ def judge(reference: Reference, extra: frozenset[str] = frozenset()) -> Judgemen
         checkpoints hold it. ``OWN_CLASS``: some class, or something merely stored, that is
         neither; its module is imported, and code of the user's own runs at most as that class's
         ``__new__`` and ``__setstate__``. ``UNKNOWN_CALL``: something else would be called.
+        ``CARRIED_CODE``: a function or class is put together from code that the pickle carries.
     """
     module, name = reference.module, reference.name
     if module == COMPUTED:
         return Judgement.UNKNOWN_CALL
+    if carries_code(module, name):
+        return Judgement.CARRIED_CODE
     if _is_dangerous(module, name):
         return Judgement.DANGEROUS
     if _is_known(module, name, reference.how) or _matches(f"{module}.{name}", extra):
         return Judgement.KNOWN
     return Judgement.UNKNOWN_CALL if reference.how is How.CALL else Judgement.OWN_CLASS
+
+
+def carries_code(module: str, name: str) -> bool:
+    """Return whether something puts a function or a class together from code in the pickle."""
+    return name in _CARRYING.get(module, ())
 
 
 def _is_dangerous(module: str, name: str) -> bool:
@@ -103,6 +112,20 @@ _ENUMERATION: Final = re.compile(
     r"\w*(?:Types?|Strategy|Names|Options?|Modes?|Methods?|Policy|Backend|Status|Precision|Level"
     r"|Kind|Enum|Role|Reduction|ENCODING)(?:\.\w+)?"
 )
+
+_CLOUDPICKLE: Final = _words(
+    "_make_function _function_setstate _make_skeleton_class _make_skeleton_enum _class_setstate "
+    "_make_empty_cell _make_cell _builtin_type _make_typevar _make_dict_keys _make_dict_values "
+    "_make_dict_items _get_dataclass_field_type_sentinel subimport dynamic_subimport instance "
+    "_fill_function _make_skel_func _rehydrate_skeleton_class"
+)
+_CARRYING: Final[dict[str, frozenset[str]]] = {
+    "cloudpickle.cloudpickle": _CLOUDPICKLE,
+    "cloudpickle.cloudpickle_fast": _CLOUDPICKLE,
+    "types": frozenset(["CodeType", "MappingProxyType", "MethodType"]),
+}
+"""What cloudpickle writes for a function or class that cannot be imported (cloudpickle 3.1
+``cloudpickle.py``; the older module in 1.3 to 2.2). Making them runs nothing yet."""
 
 _KNOWN_NAMES: Final[dict[str, frozenset[str]]] = {
     "torch": frozenset(TORCH_DTYPES)
@@ -164,7 +187,8 @@ _KNOWN: Final = _words(
     "numpy.random._mt19937.MT19937 numpy.random._pcg64.PCG64 numpy.random._pcg64.PCG64DXSM "
     "numpy.random._philox.Philox numpy.random._sfc64.SFC64 "
     "numpy.random.mtrand.RandomState numpy.random._generator.Generator "
-    "deepspeed.utils.tensor_fragment.fragment_address"
+    "deepspeed.utils.tensor_fragment.fragment_address "
+    "stable_baselines3.common.type_aliases.TrainFrequencyUnit"
 )
 """Single things, by module and name."""
 
@@ -173,8 +197,8 @@ _LIBRARIES: Final = _words(
     "sentence_transformers diffusers optimum deepspeed unsloth unsloth_zoo axolotl swift "
     "llamafactory verl openrlhf nemo nemo_rl megatron transformer_engine apex composer "
     "lightning pytorch_lightning lightning_fabric lightning_utilities torchmetrics omegaconf "
-    "torchao torchdata torchtune torchtitan bitsandbytes stable_baselines3 skyrl slime areal "
-    "prime_rl "
+    "torchao torchdata torchtune torchtitan bitsandbytes stable_baselines3 sb3_contrib "
+    "gymnasium gym skyrl slime areal prime_rl "
     "torch.nn torch.optim torch.amp torch.cuda.amp torch.utils.data torch.distributions "
     "torch.distributed.tensor torch.distributed._tensor torch.distributed.device_mesh "
     "torch.distributed._mesh_layout torch.distributed.fsdp torch.distributed.checkpoint "

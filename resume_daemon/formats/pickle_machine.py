@@ -17,6 +17,7 @@ from resume_daemon.formats.inert_values import (
     How,
     PersistentReference,
 )
+from resume_daemon.formats.pickle_source import Left
 from resume_daemon.formats.pickle_stack import PickleStack
 from resume_daemon.formats.plain_calls import NOT_PLAIN
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from resume_daemon.formats.inert_values import Limits
+    from resume_daemon.formats.pickle_source import Source
     from resume_daemon.formats.plain_calls import Rebuilder
 
 # Functions that hand on what they are given: by position, what they do with the argument.
@@ -53,12 +55,12 @@ class PickleMachine(PickleStack):
 
     def __init__(
         self,
-        data: bytes,
+        data: Source,
         begin: int,
         limits: Limits,
         *,
         rebuilders: Mapping[tuple[str, str], Rebuilder],
-        nested: Callable[[PickleMachine, bytes], None],
+        nested: Callable[[PickleMachine, Source, int], None],
     ) -> None:
         super().__init__(data, begin, limits)
         self.references: dict[tuple[str, str], How] = {}
@@ -77,6 +79,8 @@ class PickleMachine(PickleStack):
         """Note that loading would call or instantiate ``function``."""
         if isinstance(function, GlobalReference):
             self.refer(function.module, function.name, how)
+        elif how is How.NEW and _is_carried(function):
+            pass  # Of a class that the pickle carries, which is told already.
         elif isinstance(function, Call):
             self.refer(COMPUTED, f"the result of a call of {_describe(function)}", How.CALL)
         else:
@@ -118,9 +122,12 @@ class PickleMachine(PickleStack):
                 self.refer(owner.module, f"{owner.name}.{name}", How.MENTION)
                 self.push_container(GlobalReference(owner.module, f"{owner.name}.{name}"))
                 return
-            case ("torch.storage", "_load_from_bytes"), (bytes() as content,):
+            case ("torch.storage", "_load_from_bytes"), (bytes() | Left() as content,):
                 self.use(function, How.CALL)
-                self.nested(self, content)
+                if isinstance(content, Left):
+                    self.nested(self, self.data, content.begin)
+                else:
+                    self.nested(self, content, 0)
                 self.push_container(Call(function, (), How.CALL))
                 return
         self.use(function, How.CALL)
@@ -220,6 +227,16 @@ class PickleMachine(PickleStack):
     def out_of_band(self) -> None:
         """Refuse a buffer that is not in the file."""
         raise ValueError("it refers to a buffer outside of it")
+
+
+def _is_carried(function: Any) -> bool:
+    """Return whether something is a class that cloudpickle put together from its code."""
+    return (
+        isinstance(function, Call)
+        and isinstance(made_by := function.function, GlobalReference)
+        and made_by.module == "cloudpickle.cloudpickle"
+        and made_by.name == "_make_skeleton_class"
+    )
 
 
 def _describe(function: Any) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from resume_daemon.formats.inert_values import PersistentReference
+from resume_daemon.formats.inert_values import BeyondBoundError, PersistentReference
 from resume_daemon.formats.pickle_machine import PickleMachine
+from resume_daemon.formats.pickle_source import Left
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,8 @@ def run(machine: PickleMachine) -> Any:
     """Carry out every instruction up to the STOP, and return the value.
 
     Raises:
-        ValueError: It is no pickle, cut short, beyond a bound, or needs what is outside it.
+        BeyondBoundError: It is larger than is read.
+        ValueError: It is no pickle, cut short, or needs what is outside it.
     """
     data, position = machine.data, machine.position
     try:
@@ -41,16 +43,23 @@ def run(machine: PickleMachine) -> Any:
             if position >= len(data)
             else "an instruction finds too little on the stack"
         )
+    except BeyondBoundError as error:
+        raise BeyondBoundError(f"{error} (at byte {position})") from None
     except (ValueError, struct.error) as error:
         # int() quotes a long number in full.
         reason = str(error)[:300]
     else:
         reason = f"it has more than {machine.limits.opcodes} instructions"
+        raise BeyondBoundError(f"{reason} (at byte {position})")
     raise ValueError(f"{reason} (at byte {position})")
 
 
 def _text(content: bytes) -> str:
     return content.decode("utf-8", "surrogatepass")
+
+
+def _mutable(content: bytes | Left) -> bytearray | Left:
+    return content if isinstance(content, Left) else bytearray(content)
 
 
 def _discard(machine: PickleMachine) -> None:
@@ -99,7 +108,7 @@ _STEPS: Final[dict[int, Callable[[PickleMachine], None]]] = {
         "t": lambda m: m.push_container(tuple(m.since_mark())),
         ")": lambda m: m.push(()),
         "u": PickleMachine.set_items,
-        "B": lambda m: m.push(m.counted(4)),
+        "B": lambda m: m.push(m.blob(4)),
         "C": lambda m: m.push(m.counted(1)),
         "G": lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
         "\x80": PickleMachine.protocol_is,
@@ -116,7 +125,7 @@ _STEPS: Final[dict[int, Callable[[PickleMachine], None]]] = {
         "\x8b": lambda m: m.long(4),
         "\x8c": lambda m: m.push(_text(m.counted(1))),
         "\x8d": lambda m: m.push(_text(m.counted(8))),
-        "\x8e": lambda m: m.push(m.counted(8)),
+        "\x8e": lambda m: m.push(m.blob(8)),
         "\x8f": lambda m: m.push_container(set()),
         "\x90": PickleMachine.add_items,
         "\x91": PickleMachine.make_frozenset,
@@ -124,7 +133,7 @@ _STEPS: Final[dict[int, Callable[[PickleMachine], None]]] = {
         "\x93": PickleMachine.stack_global,
         "\x94": lambda m: m.put(len(m.memo)),
         "\x95": PickleMachine.frame,
-        "\x96": lambda m: m.push_container(bytearray(m.counted(8))),
+        "\x96": lambda m: m.push_container(_mutable(m.blob(8))),
         "\x97": PickleMachine.out_of_band,
         "\x98": PickleMachine.out_of_band,
     }.items()

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from resume_daemon.formats.inert_values import Call
+from resume_daemon.formats.inert_values import BeyondBoundError, Call
 from resume_daemon.formats.pickle_keys import Keys
+from resume_daemon.formats.pickle_source import Left
 
 if TYPE_CHECKING:
     from resume_daemon.formats.inert_values import Limits
+    from resume_daemon.formats.pickle_source import Source
 
 _ESCAPE: Final = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|[\s\S])")
 _ESCAPED: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b", b"f": b"\f"}
@@ -22,7 +24,7 @@ _ESCAPED: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\
 class PickleStack:
     """What the instructions of one pickle work on."""
 
-    def __init__(self, data: bytes, begin: int, limits: Limits) -> None:
+    def __init__(self, data: Source, begin: int, limits: Limits) -> None:
         self.data = data
         self.position = begin
         self.limits = limits
@@ -54,6 +56,17 @@ class PickleStack:
             raise ValueError(f"a text of {length} bytes is not read")
         return self.take(length)
 
+    def blob(self, size: int) -> bytes | Left:
+        """Return a byte string that follows its length, or where it is if it is long."""
+        length = self.number(size)
+        if length <= self.limits.blob:
+            return self.take(length)
+        begin, self.position = self.position, self.position + length
+        if self.position > len(self.data):
+            missing = self.position - len(self.data)
+            raise ValueError(f"it is cut short: {missing} bytes of a value are missing")
+        return Left(begin, length)
+
     def line(self) -> bytes:
         """Return the bytes up to the next line feed, without it."""
         end = self.data.find(b"\n", self.position, self.position + self.limits.text)
@@ -73,7 +86,7 @@ class PickleStack:
         """Push a value that costs memory of its own, and count it."""
         self.containers += 1
         if self.containers > self.limits.containers:
-            raise ValueError(f"it has more than {self.limits.containers} containers")
+            raise BeyondBoundError(f"it has more than {self.limits.containers} containers")
         self.stack.append(value)
 
     def mark(self) -> None:
@@ -101,7 +114,7 @@ class PickleStack:
         if index < 0:
             raise ValueError("a memo index is negative")
         if len(self.memo) >= self.limits.memo:
-            raise ValueError(f"it remembers more than {self.limits.memo} values")
+            raise BeyondBoundError(f"it remembers more than {self.limits.memo} values")
         self.memo[index] = self.stack[-1]
 
     def get(self, index: int) -> None:

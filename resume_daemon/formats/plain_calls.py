@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from resume_daemon.formats.inert_values import GlobalReference
 from resume_daemon.formats.pickle_keys import Keys
 
 NOT_PLAIN: Final = object()
@@ -94,6 +95,14 @@ def _torch_size(arguments: tuple[Any, ...], _: Keys) -> Any:
     return NOT_PLAIN
 
 
+def _builtin_type(arguments: tuple[Any, ...], _: Keys) -> Any:
+    """``_builtin_type("CodeType")``: how cloudpickle names what the module ``types`` holds."""
+    match arguments:
+        case (str() as name,):
+            return GlobalReference("types", name)
+    return NOT_PLAIN
+
+
 PLAIN_CALLS: Final[dict[tuple[str, str], Rebuilder]] = {
     ("_codecs", "encode"): _encode,
     ("builtins", "bytearray"): _bytearray,
@@ -101,6 +110,7 @@ PLAIN_CALLS: Final[dict[tuple[str, str], Rebuilder]] = {
     ("builtins", "complex"): _complex,
     ("builtins", "frozenset"): _frozenset,
     ("builtins", "set"): _set,
+    ("cloudpickle.cloudpickle", "_builtin_type"): _builtin_type,
     ("collections", "OrderedDict"): _ordered_dict,
     ("collections", "defaultdict"): _default_dict,
     ("torch", "Size"): _torch_size,

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from resume_daemon.errors import FormatError
+from resume_daemon.files import read_bounded
 from resume_daemon.formats import safetensors
+from resume_daemon.formats.byte_ranges import blank_reason
 from resume_daemon.formats.content import Content, Format, Problem, ProblemKind
 from resume_daemon.formats.dcp_metadata import read_dcp_metadata
 from resume_daemon.formats.json_document import read_json
+from resume_daemon.formats.numpy_file import read_npy, read_npz
+from resume_daemon.formats.parquet_file import read_parquet
 from resume_daemon.formats.tensors import RecordSpan
 from resume_daemon.formats.torch_file import read_torch_file
+from resume_daemon.formats.yaml_document import read_yaml
+from resume_daemon.formats.zip_archive import read_zip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+
+TEXT_LIMIT: Final = 64 * 1024
+"""Bytes of a text that is read whole."""
 
 
 def read(path: Path, encoding: Format) -> Content:
@@ -27,6 +38,16 @@ def read(path: Path, encoding: Format) -> Content:
     """
     reader = READERS.get(encoding)
     return Content() if reader is None else reader(path)
+
+
+def _text(path: Path) -> Content:
+    content = read_bounded(path, TEXT_LIMIT)
+    if reason := blank_reason(content):
+        raise FormatError("read the text of", path, reason)
+    try:
+        return Content(value=content.decode().strip())
+    except UnicodeDecodeError:
+        raise FormatError("read the text of", path, "it is not UTF-8") from None
 
 
 def _json(path: Path) -> Content:
@@ -79,6 +100,12 @@ def _torch(path: Path) -> Content:
 READERS: Final[Mapping[Format, Callable[[Path], Content]]] = {
     Format.DCP_METADATA: read_dcp_metadata,
     Format.JSON: _json,
+    Format.NPY: read_npy,
+    Format.NPZ: read_npz,
+    Format.PARQUET: read_parquet,
     Format.SAFETENSORS: _safetensors,
+    Format.TEXT: _text,
     Format.TORCH: _torch,
+    Format.YAML: read_yaml,
+    Format.ZIP: read_zip,
 }

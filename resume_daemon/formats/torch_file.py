@@ -16,7 +16,8 @@ from resume_daemon.errors import FormatError
 from resume_daemon.files import SMALL_FILE_LIMIT, open_regular
 from resume_daemon.formats.byte_ranges import HEAD, read_range
 from resume_daemon.formats.dtypes import BITS
-from resume_daemon.formats.inert_pickle import PickleContent, load
+from resume_daemon.formats.inert_pickle import Limits, PickleContent, load
+from resume_daemon.formats.pickle_source import LONG, FileSource
 from resume_daemon.formats.tensors import TensorSpan
 from resume_daemon.formats.torch_tensors import TENSOR_REBUILDERS, TensorReference, named_tensors
 from resume_daemon.formats.torch_zip import (
@@ -33,14 +34,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resume_daemon.formats.inert_pickle import Reference
+    from resume_daemon.formats.pickle_source import Source
 
 _OPERATION: Final = "read the torch file"
 _LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
 """First pickle of a file from before the archives (torch ``serialization.py: MAGIC_NUMBER``)."""
 
 _LEGACY_HEADERS: Final = 3
-_WINDOWS: Final = (4 * 1024 * 1024, 64 * 1024 * 1024, SMALL_FILE_LIMIT)
-"""Bytes at the beginning of an older file that are tried in turn: its storages follow its value."""
+_SMALL: Final = 4 * 1024 * 1024
+"""Bytes of an older file, or a plain pickle, up to which it is read whole, and faster."""
+
+_IN_MEMORY: Final = Limits()
+_IN_FILE: Final = Limits(blob=LONG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,22 +166,21 @@ def _load_plain(path: Path) -> PickleContent:
     """Return the value of an older torch file, or of a plain pickle."""
     with open_regular(path) as fd:
         size = os.fstat(fd).st_size
-        for window in _WINDOWS:
-            data = read_range(fd, 0, min(size, window), path)
-            try:
-                return _load_sequence(data, path)
-            except FormatError:
-                # Its end may lie beyond the window.
-                if size <= window:
-                    raise
-        return _load_sequence(data, path)
+        if size <= _SMALL:
+            return load_sequence(read_range(fd, 0, size, path), path)
+        return load_sequence(FileSource(fd, path), path, _IN_FILE)
 
 
-def _load_sequence(data: bytes, path: Path) -> PickleContent:
-    content = load(data, path, rebuilders=TENSOR_REBUILDERS)
+def load_sequence(data: Source, path: Path, limits: Limits = _IN_MEMORY) -> PickleContent:
+    """Return the value of an older torch file, whose storages follow it, or of a plain pickle.
+
+    Raises:
+        FormatError: It is neither.
+    """
+    content = load(data, path, limits, rebuilders=TENSOR_REBUILDERS)
     if content.value == _LEGACY_MAGIC:
         for _ in range(_LEGACY_HEADERS):
-            content = load(data, path, begin=content.end, rebuilders=TENSOR_REBUILDERS)
+            content = load(data, path, limits, begin=content.end, rebuilders=TENSOR_REBUILDERS)
     return content
 
 

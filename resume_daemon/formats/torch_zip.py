@@ -70,6 +70,7 @@ class Record:
         crc: CRC-32 of its content as the archive states it (after
             ``torch.serialization.set_crc32_options(False)`` it is not that of the content).
         compressed: Whether those bytes are deflated; torch stores them as they are.
+        full: Bytes of its content; ``size`` where it is not compressed.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Record:
     size: int
     crc: int
     compressed: bool
+    full: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +239,11 @@ def _entries(directory: bytes, count: int) -> Iterator[tuple[Record, int]]:
         full, stored, header = _wide(extra, full, stored, fields[16])
         if flags & _ENCRYPTED or method not in {_STORED, _DEFLATED}:
             raise ValueError(
-                f"record {name!r} is encrypted or compressed in a way torch never uses"
+                f"record {name!r} is encrypted or compressed in a way that is not read"
             )
         if method == _STORED and stored != full:
             raise ValueError(f"record {name!r} has two sizes")
-        yield Record(name, 0, stored, crc, method == _DEFLATED), header
+        yield Record(name, 0, stored, crc, method == _DEFLATED, full), header
     if position != len(directory):
         raise ValueError("its directory is damaged")
 
@@ -273,7 +275,9 @@ def _name(raw: bytes) -> str:
         or not all(name.split("/"))
         or ".." in name.split("/")
     ):
-        raise ValueError(f"a record has the name {name[:200]!r}, which no torch archive holds")
+        raise ValueError(
+            f"a record has the name {name[:200]!r}, which no archive of a trainer holds"
+        )
     return name
 
 

@@ -28,6 +28,8 @@ class Role(StrEnum):
     SCALER = "gradient scaler"
     RNG = "random state"
     DATA = "position in the data"
+    EXTRA = "further state"
+    """State that a trainer resumes with, or does without in silence."""
     STATE = "whole state"
     """Several parts in one file: ``Part.inside`` says which tensors belong to which."""
     SHARD_METADATA = "shard metadata"
@@ -97,6 +99,7 @@ class Completeness:
         saved: What the trainer writes last is there, so nothing that is missing will come.
         marker: What says that the save did not finish (a file, or a tracker's older step), or None.
         lost: What a resume can do without, at a loss.
+        model_only: The model alone was saved, as the trainer was told to.
         stub: What says that this is the rest that the trainer's rotation leaves, or None.
     """
 
@@ -104,6 +107,7 @@ class Completeness:
     saved: bool
     marker: str | None = None
     lost: tuple[Missing, ...] = ()
+    model_only: bool = False
     stub: str | None = None
 
     @property
@@ -251,11 +255,18 @@ class Layout(ABC):
     beats: ClassVar[tuple[str, ...]] = ()
 
     def step_of(self, name: str) -> int | None:
-        """Return the number that a checkpoint's name declares; None: no name of this layout."""
+        """Return the number by which checkpoints are ordered; None: no name of this layout.
+
+        A name without a number comes before all others.
+        """
         for pattern in (*self.names, *self.files):
             if match := pattern.fullmatch(name):
-                return int(match["step"])
+                return int(match["step"] or 0)
         return None
+
+    def declared_step(self, name: str) -> int | None:
+        """Return the trainer's step that a checkpoint's name declares; None where it does not."""
+        return self.step_of(name) if self.number_is_step else None
 
     def shown_names(self) -> tuple[str, ...]:
         """Return the patterns of names as people write them: ``checkpoint-N``."""
@@ -271,7 +282,7 @@ class Layout(ABC):
     def companions(self, name: str) -> Iterator[str]:  # noqa: ARG002 - most have none
         """Yield the files that belong to a checkpoint that is a file, in the same directory.
 
-        Those that are not there do not count; a sequence ends with its first gap.
+        Those that are not there do not count; a long sequence ends where eight in a row are not.
         """
         return iter(())
 
@@ -293,6 +304,14 @@ class Layout(ABC):
     @abstractmethod
     def completeness(self, listing: Listing, around: Around) -> Completeness:
         """Return whether the required set is there."""
+
+    def stable_name(self, file: str) -> str:
+        """Return a file's name without what changes from one checkpoint to the next.
+
+        That of a checkpoint which is a file says its step; two of them are compared all the same.
+        """
+        itself = any(pattern.fullmatch(file) for pattern in self.files)
+        return "(itself)" if itself else file
 
     def recorded_steps(self, contents: Mapping[str, Content]) -> Iterator[tuple[str, int]]:  # noqa: ARG002 - most have none
         """Yield each file in which the trainer wrote down its step, with that step.

@@ -11,7 +11,9 @@ import re
 from typing import TYPE_CHECKING
 
 from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.layouts import dcp, deepspeed
 from resume_daemon.layouts.base import (
+    RANK,
     STEP,
     Around,
     Completeness,
@@ -24,12 +26,17 @@ from resume_daemon.layouts.base import (
     Rule,
     name_of,
     rule,
+    under,
 )
+from resume_daemon.layouts.dcp import dcp_rules
+from resume_daemon.layouts.deepspeed import deepspeed_rules
+from resume_daemon.layouts.ranks import missing_ranks
 from resume_daemon.listing import EntryKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from resume_daemon.layouts.base import Content
     from resume_daemon.listing import Listing
 
 INCOMPLETE_MARKER = "checkpoint-is-incomplete.txt"
@@ -41,6 +48,7 @@ _SHARD = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})(?P<suf
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _ADAPTER_CONFIGURATION = "adapter_config.json"
 _DEEPSPEED = re.compile(r"^global_step\d+/")
+_ENGINE = re.compile(r"(?:global_step\d+|pytorch_model_fsdp[^/]*|optimizer_\d+)/", re.ASCII)
 
 WEIGHTS: tuple[Rule, ...] = (
     rule(r"model\.safetensors", Role.WEIGHTS, Format.SAFETENSORS),
@@ -52,6 +60,22 @@ WEIGHTS: tuple[Rule, ...] = (
     ),
 )
 """What ``save_pretrained`` writes of a model that is no adapter."""
+
+FSDP_SETS = frozenset({"FSDP model", "FSDP optimizer"})
+
+FSDP: tuple[Rule, ...] = (
+    # Sharded: a directory of torch.distributed.checkpoint each.
+    *under(r"pytorch_model_fsdp_\d+", dcp_rules(Role.WEIGHTS)),
+    *under(r"optimizer_\d+", dcp_rules(Role.OPTIMIZER)),
+    # Full: one file; the optimizer is optimizer.bin.
+    rule(r"pytorch_model_fsdp(?:_\d+)?\.bin", Role.WEIGHTS, Format.TORCH),
+    # Local, or without DCP: a file of each rank.
+    rule(
+        rf"pytorch_model_fsdp(?:_\d+)?_rank{RANK}\.bin", Role.WEIGHTS, Format.TORCH, of="FSDP model"
+    ),
+    rule(rf"optimizer(?:_\d+)?_rank{RANK}\.bin", Role.OPTIMIZER, Format.TORCH, of="FSDP optimizer"),
+)
+"""What FSDP writes (accelerate 1.15 ``utils/fsdp_utils.py``: save_fsdp_model, ..._optimizer)."""
 
 ADAPTERS: tuple[Rule, ...] = (
     # Several adapters: one sub-directory each (peft save_pretrained).
@@ -114,20 +138,22 @@ class HuggingFace(Layout):
         rule(r"training_args\.bin", Role.ARGUMENTS, Format.TORCH),
         rule(re.escape(TRAINER_STATE), Role.TRAINER_STATE, Format.JSON),
         rule(re.escape(INCOMPLETE_MARKER), Role.MARKER, Format.OPAQUE),
-        # Weights and optimizers that other engines put into the same directory. Their bytes are
-        # digested; their structure is not judged by this layout.
-        rule(r"pytorch_model_fsdp\.bin", Role.WEIGHTS, Format.TORCH),
-        rule(r"(?:pytorch_model_fsdp[^/]*|global_step\d+)(?:/.*)?", Role.WEIGHTS, Format.OPAQUE),
-        rule(r"optimizer_\d+(?:[^/]*\.bin|/.*)", Role.OPTIMIZER, Format.OPAQUE),
+        # Engines put their own files into the same directory.
+        *under(r"global_step\d+", deepspeed_rules()),
+        rule(deepspeed.LATEST, Role.SHARD_METADATA, Format.TEXT),
+        *FSDP,
         *ADAPTERS,
         *SIDE_FILES,
+        # TRL 1.8 and later, with use_adaptive_entropy; written after the trainer state.
+        rule(r"entropy_ctrl_state\.json", Role.EXTRA, Format.JSON),
         rule(r".+/.+", Role.OTHER, Format.OPAQUE),
     )
 
     def recognises(self, listing: Listing) -> bool:
         """Return whether the trainer state or any form of weights is there."""
+        weights = {Role.WEIGHTS, Role.WEIGHTS_INDEX, Role.STATE}
         return TRAINER_STATE in listing or any(
-            part.role in {Role.WEIGHTS, Role.WEIGHTS_INDEX} for part in self.parts(listing).values()
+            part.role in weights for part in self.parts(listing).values()
         )
 
     def completeness(self, listing: Listing, around: Around) -> Completeness:
@@ -138,9 +164,34 @@ class HuggingFace(Layout):
         """
         saved = TRAINER_STATE in listing
         missing = [] if saved else [Missing(Role.TRAINER_STATE, TRAINER_STATE)]
-        missing += missing_weights(self.parts(listing), listing, around)
+        parts = self.parts(listing)
+        engines = sorted({name[: name.index("/") + 1] for name in listing if _ENGINE.match(name)})
+        for folder in engines:
+            engine = deepspeed if folder.startswith("global_step") else dcp
+            missing += engine.missing_in(folder, listing, around)
+        if any(folder.startswith("global_step") for folder in engines):
+            missing += deepspeed.missing_tag(listing, around)
+        missing += missing_ranks({n: part for n, part in parts.items() if part.of in FSDP_SETS})
+        if not any(folder.startswith(("global_step", "pytorch_model_fsdp")) for folder in engines):
+            missing += missing_weights(parts, listing, around)
         marker = INCOMPLETE_MARKER if INCOMPLETE_MARKER in listing else None
         return Completeness(tuple(missing), saved and marker is None, marker)
+
+    def stable_name(self, file: str) -> str:
+        """Return a file's name without the number of DeepSpeed's tag."""
+        return _DEEPSPEED.sub("global_step/", file)
+
+    def recorded_steps(self, contents: Mapping[str, Content]) -> Iterator[tuple[str, int]]:
+        """Yield the step of DeepSpeed's model states, as far from the trainer's as the tag is.
+
+        A tag may be ahead of the trainer's step (transformers issue 12427).
+        """
+        state = contents[TRAINER_STATE].value if TRAINER_STATE in contents else None
+        step = state.get("global_step") if isinstance(state, dict) else None
+        for name, recorded in deepspeed.steps_in("global_step", contents):
+            tag = int(name[len("global_step") : name.index("/")])
+            if type(step) is int:
+                yield name, step + recorded - tag
 
 
 def is_deepspeed(listing: Listing) -> bool:

@@ -44,6 +44,8 @@ def dist_rules(role: Role, inside: tuple[tuple[str, Role], ...] = ()) -> tuple[R
 def missing_dist(folder: str, listing: Listing, around: Around) -> Iterator[Missing]:
     """Yield what such a directory lacks; ``folder`` is ``""`` or ends in a slash."""
     yield from missing_in(folder, listing, around)
+    if not any(name.startswith(folder) for name in listing):
+        return
     name = f"{folder}{METADATA}"
     if name not in listing:
         yield Missing(Role.SHARD_METADATA, name)

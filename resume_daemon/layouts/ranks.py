@@ -17,12 +17,15 @@ _SHOWN = 8
 MOST_RANKS = 1_000_000
 
 
-def rank_sets(parts: Mapping[str, Part]) -> dict[tuple[str, Role], dict[int, str]]:
-    """Return the files of each set that ranks write together, by rank."""
-    found: dict[tuple[str, Role], dict[int, str]] = defaultdict(dict)
+def rank_sets(parts: Mapping[str, Part]) -> dict[tuple[str, Role, int | None], dict[int, str]]:
+    """Return the files of each set that ranks write together, by rank.
+
+    A run with another number of ranks, where names say it, leaves a set of its own beside.
+    """
+    found: dict[tuple[str, Role, int | None], dict[int, str]] = defaultdict(dict)
     for name, part in sorted(parts.items()):
         if part.rank is not None:
-            found[part.of, part.role][part.rank] = name
+            found[part.of, part.role, part.world][part.rank] = name
     return found
 
 
@@ -41,7 +44,7 @@ def missing_ranks(parts: Mapping[str, Part], world: int | None = None) -> Iterat
         world: How many there are, where something better than the names says so.
     """
     expected = world_size(parts) if world is None else world
-    for (of, role), files in rank_sets(parts).items():
+    for (of, role, _), files in rank_sets(parts).items():
         count = expected - sum(rank < expected for rank in files)
         if not count:
             continue

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from tests.checkpoints import write_checkpoint, write_json, zero_second_half
+from tests.layouts.verl import write_fsdp
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,6 +89,19 @@ def test_a_checkpoint_that_the_trainer_removed_in_part_is_rotated(
     (checkpoint / "model.safetensors").unlink()
     (checkpoint / "optimizer.pt").unlink()
     daemon.wait_for(lambda s: s.checkpoints["checkpoint-5"].verdict == "rotated")
+
+
+def test_what_rotation_left_before_the_daemon_came_is_rotated_and_no_condition(
+    run: Path, daemon: RunningDaemon
+) -> None:
+    stub = write_fsdp(run, 10)
+    shutil.rmtree(stub / "actor")
+    shutil.rmtree(stub / "critic")
+    write_fsdp(run, 20)
+    daemon.start()
+    daemon.wait_for(lambda s: len(s.checkpoints) == 2)
+    assert daemon.verdicts() == {"global_step_10": "rotated", "global_step_20": "sound"}
+    assert _flips(daemon) == []
 
 
 def test_an_optimizer_that_goes_missing_from_the_newest_checkpoint_is_no_rotation(

@@ -16,9 +16,12 @@ from tests.checkpoints import (
     write_json,
     write_rank_states,
 )
+from tests.layouts.deepspeed import write_inside_huggingface, write_zero1
+from tests.layouts.huggingface import write_fsdp_full, write_fsdp_local, write_fsdp_sharded
 from tests.verifying import found, told, verified
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 STATES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
@@ -153,27 +156,48 @@ def test_without_the_arguments_nobody_asked_for_it(checkpoint: Path) -> None:
 # Engines
 
 
-def test_a_deepspeed_checkpoint_is_not_accused_of_what_the_engine_keeps(checkpoint: Path) -> None:
-    for name in ("model.safetensors", "optimizer.pt", "scheduler.pt"):
-        (checkpoint / name).unlink()
-    (checkpoint / "global_step10").mkdir()
-    for name in ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_optim_states.pt"):
-        (checkpoint / "global_step10" / name).write_bytes(b"of an engine")
-    (checkpoint / "latest").write_text("global_step10")
-    verification = verified(checkpoint)
+@pytest.mark.parametrize(
+    "write", [write_inside_huggingface, write_fsdp_sharded, write_fsdp_local, write_fsdp_full]
+)
+def test_what_an_engine_keeps_elsewhere_is_not_missed(
+    tmp_path: Path, write: Callable[[Path, int], Path]
+) -> None:
+    verification = verified(write(tmp_path / "engine", 10))
 
-    assert told(verification) == ["RD114 info"]
-    assert verification.verdict == "sound"
+    assert verification.layout == "huggingface"
+    assert told(verification) == []
 
 
 @pytest.mark.parametrize("name", ["config.json", "training_args.bin"])
-def test_deepspeed_saves_the_small_files_too(checkpoint: Path, name: str) -> None:
-    (checkpoint / "model.safetensors").unlink()
+def test_deepspeed_saves_the_small_files_too(tmp_path: Path, name: str) -> None:
+    checkpoint = write_inside_huggingface(tmp_path / "engine", 10)
     (checkpoint / name).unlink()
-    (checkpoint / "global_step10").mkdir()
-    (checkpoint / "global_step10" / "mp_rank_00_model_states.pt").write_bytes(b"of an engine")
 
     assert len([code for code in told(verified(checkpoint)) if code.endswith("warning")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("global_step10/zero_pp_rank_1_mp_rank_00_model_states.pt", "model states of rank 1"),
+        ("global_step10/zero_pp_rank_1_mp_rank_00_optim_states.pt", "optimizer states of rank 1"),
+        ("latest", "latest"),
+    ],
+)
+def test_what_an_engine_needs_is_missed(tmp_path: Path, name: str, what: str) -> None:
+    checkpoint = write_inside_huggingface(tmp_path / "engine", 10)
+    (checkpoint / name).unlink()
+    verification = verified(checkpoint)
+
+    assert told(verification) == ["RD116 error"]
+    assert what in verification.findings[0].message
+
+
+def test_a_tag_that_is_not_there_is_told(tmp_path: Path) -> None:
+    checkpoint = write_inside_huggingface(tmp_path / "engine", 10)
+    (checkpoint / "latest").write_text("global_step9")
+
+    assert "global_step9/ (which latest names)" in found(verified(checkpoint), "RD116").message
 
 
 def test_the_adapter_of_a_sub_directory_is_no_engine_s(adapter: Path) -> None:
@@ -183,24 +207,11 @@ def test_the_adapter_of_a_sub_directory_is_no_engine_s(adapter: Path) -> None:
     assert told(verified(adapter)) == ["RD107 warning"]
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        ("pytorch_model_fsdp_0/.metadata", "optimizer_0/.metadata"),
-        ("pytorch_model_fsdp_0_rank0.bin", "optimizer_0_rank0.bin"),
-        ("pytorch_model_fsdp_rank0.bin", "optimizer_0/.metadata"),
-    ],
-)
-def test_a_sharded_fsdp_checkpoint_has_neither_configuration_nor_arguments(
-    checkpoint: Path, files: tuple[str, ...]
-) -> None:
-    for name in ("model.safetensors", "optimizer.pt", "config.json", "training_args.bin"):
-        (checkpoint / name).unlink()
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (checkpoint / name).unlink()
-    for file in files:
-        (checkpoint / file).parent.mkdir(exist_ok=True)
-        (checkpoint / file).write_bytes(b"of an engine")
+def test_files_that_no_reader_knows_are_told_to_be_unjudged(tmp_path: Path) -> None:
+    checkpoint = write_zero1(tmp_path / "engine", 10)
+    offloaded = checkpoint / "offloaded_tensors" / "rank0"
+    offloaded.mkdir(parents=True)
+    (offloaded / "0.tensor.swp").write_bytes(b"of an engine")
 
     assert told(verified(checkpoint)) == ["RD114 info"]
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from resume_daemon.formats import json_document
 from resume_daemon.formats.json_document import parse_json, read_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 JSON = st.recursive(
@@ -96,12 +99,89 @@ def test_a_document_larger_than_the_limit_is_not_read(tmp_path: Path) -> None:
         read_json(path, limit=5)
 
 
-def test_more_containers_than_memory_should_hold_are_refused(
+def test_more_values_than_memory_should_hold_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(json_document, "CONTAINER_LIMIT", 3)
+    monkeypatch.setattr(json_document, "MEMORY_LIMIT", 1000)
     assert parse_json(b"[[],[]]", tmp_path) == [[], []]
-    assert "more than 3 lists" in reason_of(b"[[],[],[]]", tmp_path)
+    assert "of memory" in reason_of(b"[[],[],[],[],[],[],[],[]]", tmp_path)
+
+
+MOST_MEMORY = 512 * 1024 * 1024
+MOST_SECONDS = 5.0
+
+PARSING = """
+import resource, sys, time
+from pathlib import Path
+from resume_daemon.errors import FormatError
+from resume_daemon.formats.json_document import read_json
+
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+begin = time.process_time()
+try:
+    read_json(Path(sys.argv[1]))
+    print("read", end=" ")
+except FormatError as error:
+    print("refused", end=" ")
+print(time.process_time() - begin, end=" ")
+status = Path("/proc/self/status").read_text()
+print(int(status.split("VmHWM:")[1].split()[0]) * 1024)
+"""
+
+
+def parsed_elsewhere(path: Path) -> tuple[str, float, int]:
+    """Return what a process of its own said, with the seconds and the bytes that it took."""
+    done = subprocess.run(
+        [sys.executable, "-c", PARSING, path], check=True, capture_output=True, text=True
+    )
+    outcome, seconds, memory = done.stdout.split()
+    return outcome, float(seconds), int(memory)
+
+
+def trainer_state(size: int) -> Iterator[bytes]:
+    """Yield a trainer state of a long run, of about so many bytes, as transformers writes it."""
+    entry = {"epoch": 0.1234, "grad_norm": 1.23456789, "learning_rate": 4.99e-05, "loss": 1.2345}
+    yield b'{\n  "global_step": 1,\n  "log_history": [\n'
+    written = 0
+    while written < size:
+        text = json.dumps({**entry, "step": written}, indent=2).replace("\n", "\n    ")
+        yield f"    {text},\n".encode()
+        written += len(text) + 6
+    yield b'    {"step": 1}\n  ]\n}'
+
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("outcome", "pieces"),
+    [
+        ("read", lambda: trainer_state(50_000_000)),
+        ("refused", lambda: (b"[" * MIB for _ in range(128))),
+        ("refused", lambda: (b"[" * 200_000, b"]" * 200_000)),
+        ("refused", lambda: (b"[" + b"[]," * (128 * MIB // 3), b"1]")),
+        ("refused", lambda: (b"[", b'{"a":1},' * (40 * MIB // 8), b"1]")),
+        ("refused", lambda: (b"[", b"7" * (100 * MIB), b"]")),
+        ("read", lambda: (b"[0.", b"7" * (100 * MIB), b"]")),
+        ("read", lambda: (b"[", b"[]," * 2_200_000, b"1]")),
+        ("read", lambda: (b"[", b'{"a":1},' * 1_600_000, b"1]")),
+        ("read", lambda: (b"{", *(b'"%x":"%x",' % (n, n) for n in range(2_200_000)), b'"a":1}')),
+        ("read", lambda: (b"[", *(b"%d.5," % n for n in range(3_700_000)), b"1]")),
+        ("refused", lambda: (b'["\xf0\x9f\x98\x80', b"a" * (60 * MIB), b'"]')),
+        ("read", lambda: (b'["\xf0\x9f\x98\x80', b"a" * (39 * MIB), b'"]')),
+    ],
+    ids=range(13),
+)
+def test_no_document_takes_more_than_five_seconds_or_512_mebibytes(
+    tmp_path: Path, outcome: str, pieces: Callable[[], Iterator[bytes]]
+) -> None:
+    path = tmp_path / "trainer_state.json"
+    with path.open("wb") as file:
+        file.writelines(pieces())
+    told, seconds, memory = parsed_elsewhere(path)
+    assert told == outcome
+    assert seconds < MOST_SECONDS
+    assert memory < MOST_MEMORY
 
 
 def test_a_missing_document_is_gone_and_not_damaged(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ torch.utils.cpp_extension:load_inline torch.distributed.elastic.multiprocessing:
 operator:attrgetter operator:methodcaller _operator:itemgetter functools:reduce numpy:load
 numpy.f2py.crackfortran:getlincoef multiprocessing:Process multiprocessing.util:spawnv_passfds
 pickle:loads _pickle:loads dill:loads joblib:load marshal:loads types:FunctionType
-types:CodeType timeit:timeit pdb:run cProfile:run bdb:Bdb.run trace:Trace.run
+timeit:timeit pdb:run cProfile:run bdb:Bdb.run trace:Trace.run
 logging.config:listen copyreg:add_extension pandas:read_pickle requests:get
 urllib.request:urlopen http.client:HTTPConnection tempfile:mktemp io:FileIO _io:FileIO
 idlelib.pyshell:ModifiedInterpreter zipimport:zipimporter inspect:getattr_static
@@ -178,3 +178,13 @@ def test_a_setting_makes_own_things_known() -> None:
         ("other", "Stages", Judgement.UNKNOWN_CALL),
     ]:
         assert judge(Reference(module, name, CALL), extra) is expected, (module, name)
+
+
+def test_what_puts_functions_together_from_their_code_is_neither_known_nor_dangerous() -> None:
+    for name in ("_make_function", "_make_skeleton_class", "_class_setstate", "subimport"):
+        for module in ("cloudpickle.cloudpickle", "cloudpickle.cloudpickle_fast"):
+            assert judge(Reference(module, name, CALL)) is Judgement.CARRIED_CODE
+    assert judge(Reference("types", "CodeType", CALL)) is Judgement.CARRIED_CODE
+    # Everything else there is as dangerous as before.
+    for module, name in [("cloudpickle.cloudpickle", "loads"), ("types", "FunctionType")]:
+        assert judge(Reference(module, name, CALL)) is Judgement.DANGEROUS

@@ -303,7 +303,7 @@ def test_plain_pickles_are_read(tmp_path: Path) -> None:
 def test_files_from_before_the_archives_are_read(
     filler: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch_file, "_WINDOWS", (100, 2000))
+    monkeypatch.setattr(torch_file, "_SMALL", 100)
     path = tmp_path / "old.pt"
     write_torch_file(path, {"a": "x" * filler, "w": np.zeros(3, np.float32)})
     with zipfile.ZipFile(path) as source:

@@ -96,11 +96,11 @@ def test_a_checkpoint_is_not_taken_for_staging() -> None:
         ("ref/adapter_model.bin", Role.WEIGHTS, Format.TORCH),
         ("ref/adapter_config.json", Role.ADAPTER_CONFIGURATION, Format.JSON),
         ("pytorch_model_fsdp.bin", Role.WEIGHTS, Format.TORCH),
-        ("pytorch_model_fsdp_0/__0_0.distcp", Role.WEIGHTS, Format.OPAQUE),
-        ("pytorch_model_fsdp_rank0.bin", Role.WEIGHTS, Format.OPAQUE),
-        ("global_step5/mp_rank_00_model_states.pt", Role.WEIGHTS, Format.OPAQUE),
+        ("pytorch_model_fsdp_0/__0_0.distcp", Role.WEIGHTS, Format.DCP_SHARD),
+        ("pytorch_model_fsdp_rank0.bin", Role.WEIGHTS, Format.TORCH),
+        ("global_step5/mp_rank_00_model_states.pt", Role.STATE, Format.TORCH),
         ("optimizer.pt", Role.OPTIMIZER, Format.TORCH),
-        ("optimizer_0/.metadata", Role.OPTIMIZER, Format.OPAQUE),
+        ("optimizer_0/.metadata", Role.SHARD_METADATA, Format.DCP_METADATA),
         ("rng_state.pth", Role.RNG, Format.TORCH),
         ("rng_state_12.pth", Role.RNG, Format.TORCH),
         ("tokenizer.json", Role.TOKENIZER, Format.JSON),
@@ -162,7 +162,7 @@ WHOLE = [
     ("pytorch_model_fsdp_rank0.bin", "pytorch_model_fsdp_rank1.bin"),
     ("global_step5/mp_rank_00_model_states.pt", "latest"),
     # An engine saves the adapter's values in its own way, and peft its configuration beside.
-    ("global_step5/mp_rank_00_model_states.pt", "adapter_config.json"),
+    ("global_step5/mp_rank_00_model_states.pt", "latest", "adapter_config.json"),
 ]
 
 
@@ -254,7 +254,9 @@ def test_adapters_are_held_against_the_configuration_beside_them() -> None:
 # Recognition
 
 
-@pytest.mark.parametrize("name", [STATE, "model.safetensors", INDEX, "global_step5/x.pt"])
+@pytest.mark.parametrize(
+    "name", [STATE, "model.safetensors", INDEX, "global_step5/mp_rank_00_model_states.pt"]
+)
 def test_a_directory_of_any_name_is_recognised_by_its_files(name: str) -> None:
     assert layout_of(listing(name, root="best-model")) is not None
 

@@ -12,7 +12,7 @@ from resume_daemon.layouts.around import around
 from resume_daemon.layouts.registry import layout_of
 from resume_daemon.layouts.skyrl import SkyRl
 from resume_daemon.listing import list_directory
-from tests.layouts.skyrl import BUILDERS, TRACKER, write_fsdp
+from tests.layouts.skyrl import BUILDERS, TRACKER, write_fsdp, write_megatron
 from tests.verifying import found, told, verified
 
 if TYPE_CHECKING:
@@ -90,3 +90,15 @@ def test_a_policy_that_is_gone_is_missed_though_a_critic_is_there(tmp_path: Path
         path.unlink()
     result = verified(checkpoint)
     assert (result.layout, result.verdict) == ("skyrl", Verdict.UNSOUND)
+
+
+def test_shards_that_megatron_writes_in_the_background_may_come_last(tmp_path: Path) -> None:
+    checkpoint = write_megatron(tmp_path, 10)
+    (checkpoint / "policy/metadata.json").unlink()
+    assert verified(checkpoint).verdict is Verdict.INCOMPLETE
+
+
+def test_a_shard_of_megatrons_is_missed(tmp_path: Path) -> None:
+    checkpoint = write_megatron(tmp_path, 10)
+    (checkpoint / "policy/__1_0.distcp").unlink()
+    assert told(verified(checkpoint)) == ["RD116 error"]

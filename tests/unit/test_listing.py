@@ -8,10 +8,10 @@ import pytest
 
 from resume_daemon import listing as listing_module
 from resume_daemon.errors import ResumeDaemonError, VanishedError
-from resume_daemon.listing import MAX_DEPTH, EntryKind, list_directory
+from resume_daemon.listing import MAX_DEPTH, EntryKind, list_directory, list_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from resume_daemon.listing import Listing
@@ -207,3 +207,23 @@ def test_the_newest_change_of_anything_is_known(root: Path) -> None:
 
     newest = max(p.stat().st_ctime_ns for p in (root, root / "sub", root / "sub" / "file"))
     assert listed(root).changed_ns == newest
+
+
+def test_a_file_is_listed_with_those_that_belong_to_it_across_short_gaps(root: Path) -> None:
+    for name in ("model.zip", "rank0", "rank3", "rank12", "other"):
+        (root / name).touch()
+    asked: list[int] = []
+
+    def ranks() -> Iterator[str]:
+        for rank in range(1000):
+            asked.append(rank)
+            yield f"rank{rank}"
+
+    listing = list_files(root, "model.zip", ranks(), boundary=root)
+    assert (listing.name, listing.root) == ("model.zip", root)
+    # Eight in a row are not there after rank 3.
+    assert set(listing) == {"model.zip", "rank0", "rank3"}
+    assert max(asked) == 11
+    (root / "model.zip").unlink()
+    with pytest.raises(VanishedError):
+        list_files(root, "model.zip", (), boundary=root)

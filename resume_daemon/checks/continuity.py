@@ -1,0 +1,157 @@
+"""Does the checkpoint go on from the one before: the same parts and shapes, and all of it new?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resume_daemon.checks import agreement
+from resume_daemon.checks.stillness import nothing_to_learn
+from resume_daemon.findings import Code, Finding, Severity
+from resume_daemon.formats.content import Format
+from resume_daemon.layouts.base import Role
+from resume_daemon.layouts.huggingface import shard_total
+from resume_daemon.manifest import resource_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resume_daemon.evidence import Evidence
+    from resume_daemon.manifest import Manifest
+
+SHAPES_CHANGED = Code(
+    "RD412",
+    "shapes-changed",
+    Severity.ERROR,
+    "The tensors of a file have other shapes than in the checkpoint before",
+    "A run trains one model, so a file holds the same tensors in the same shapes at every save. "
+    "Here one file does not, and the others do: it belongs to another model. Where every file "
+    "changed, the run was started anew with another model, which is only told.",
+    "Resume from an earlier checkpoint, or give the other model a run directory of its own.",
+)
+OLD_FILE = Code(
+    "RD413",
+    "old-file",
+    Severity.ERROR,
+    "A file is byte for byte that of the checkpoint before, while others moved on",
+    "Every save writes the optimizer, the schedule and the trained weights anew. This file did not "
+    "change: it is a copy of an older one, or was never written.",
+    "Resume from an earlier checkpoint.",
+    "measured on transformers 5.23: optimizer.pt or scheduler.pt of another step, the trainer "
+    "resumes",
+)
+PART_VANISHED = Code(
+    "RD414",
+    "part-vanished",
+    Severity.WARNING,
+    "A part that the checkpoint before had is not there",
+    "A scaler, a position in the data or another state is missing that this run saved until now. "
+    "The trainer resumes without it, and what it held starts again; where it is a part of the "
+    "weights, it raises.",
+    "Resume from a checkpoint that has it, unless the run was changed on purpose.",
+    "measured on transformers 5.23: a missing part is passed over without a word",
+)
+
+_VANISHING = {Role.SCALER, Role.DATA, Role.OPTIMIZER, Role.SCHEDULER}
+_COUNTED = {Role.WEIGHTS, Role.STATE, Role.OPTIMIZER}
+
+
+def check(evidence: Evidence) -> Iterator[Finding]:
+    """Yield a finding for each break between this checkpoint and the one before."""
+    before = evidence.previous
+    if before is None or evidence.completeness.missing:
+        return
+    if evidence.listing.file is None:  # What lies beside a file is another check's.
+        yield from _vanished(evidence, before)
+    if evidence.scans:
+        yield from _reshaped(evidence, before)
+        yield from _old(evidence, before)
+
+
+def _vanished(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
+    vanishing = _VANISHING - {each.role for each in evidence.completeness.lost}
+    if evidence.plain_optimizer:
+        vanishing -= {Role.OPTIMIZER, Role.SCHEDULER}  # They are missed without a comparison.
+    sets = {part.of for part in evidence.vanished.values() if part.rank is not None}
+    present = list(evidence.parts.values())
+    for name, part in evidence.vanished.items():
+        if part.format is Format.DCP_SHARD or shard_total(name) is not None:
+            continue  # What there has to be is said by the metadata or the index.
+        others = any((p.role, p.format) == (part.role, part.format) for p in present)
+        if part.rank is not None:
+            # With fewer devices every set of ranks gets smaller, not one alone.
+            alone = len(sets) == 1 and len({p.of for p in present if p.of}) > 1
+            lost = alone and part.role in _COUNTED
+        elif part.role in _COUNTED and others:
+            lost = True
+        else:
+            gone = part.role in vanishing and not others
+            lost = gone or part.role is Role.EXTRA
+        if lost:
+            yield PART_VANISHED.finding(f"{name} is missing, {before.checkpoint} has it", file=name)
+
+
+def _reshaped(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
+    now = {
+        name: {t.name: (t.dtype, t.shape) for t in scan.tensors}
+        for name, scan in evidence.scans.items()
+        if scan.tensors
+    }
+    then = {
+        name: {t.name: (t.dtype, t.shape) for t in tensors}
+        for name, tensors in before.tensors.items()
+    }
+    # With another number of ranks or shards everything is cut anew.
+    if now.keys() != then.keys():
+        return
+    # A file that was cut short lacks tensors, and that is told.
+    whole = [name for name in now if not evidence.contents[name].problems]
+    changed = sorted(name for name in whole if now[name] != then[name])
+    everything = len(changed) == len(now) and len(now) > 1
+    for name in changed:
+        tensors = {t: now[name].get(t) for t in now[name] | then[name]}
+        first = next(t for t in tensors if now[name].get(t) != then[name].get(t))
+        yield SHAPES_CHANGED.finding(
+            f"{name}: {first} is {_shown(now[name].get(first))}, and in {before.checkpoint} "
+            f"{_shown(then[name].get(first))}",
+            file=name,
+            severity=Severity.INFO if everything else None,
+        )
+
+
+def _shown(tensor: tuple[str, tuple[int, ...]] | None) -> str:
+    return "not there" if tensor is None else f"{tensor[0]} {list(tensor[1])}"
+
+
+def _old(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
+    if before.step is not None and evidence.step is not None and before.step >= evidence.step:
+        return
+    same = {name for name in evidence.scans if _is_same(name, evidence, before)}
+    stateful = {
+        name
+        for name in evidence.scans
+        if evidence.parts[name].role in {Role.OPTIMIZER, Role.WEIGHTS, Role.STATE}
+        and evidence.scans[name].tensors
+    }
+    # Weights that stand still with everything else are another finding's.
+    if not stateful - same or nothing_to_learn(evidence, before.step):
+        return
+    told = {f.file for f in agreement.check(evidence) if f.severity is Severity.ERROR}
+    for name in sorted(same - told):
+        role = evidence.parts[name].role
+        # A part of the model that is frozen is saved unchanged, and was so before.
+        moved_before = evidence.earlier is not None and not _was_same(
+            name, before, evidence.earlier
+        )
+        counts = role is Role.SCHEDULER or (role is Role.OPTIMIZER and name in stateful)
+        if counts or (name in stateful and moved_before):
+            yield OLD_FILE.finding(f"{name} is that of {before.checkpoint}", file=name)
+
+
+def _is_same(name: str, evidence: Evidence, before: Manifest) -> bool:
+    scan = evidence.scans[name]
+    now = [(resource_name(name, r.begin, r.end, scan.size), r.digest) for r in scan.ranges]
+    return now == [(r.name, r.digest) for r in before.digests_of(name)]
+
+
+def _was_same(name: str, before: Manifest, earlier: Manifest) -> bool:
+    return before.digests_of(name) == earlier.digests_of(name)
