@@ -20,6 +20,7 @@ from resume_daemon.formats.torch_file import scalar_value
 from resume_daemon.layouts.around import around
 from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.registry import layout_of, list_checkpoint, unknown_reason
+from resume_daemon.limits import Limits
 from resume_daemon.listing import EntryKind
 from resume_daemon.manifest import Manifest, ManifestFile, Resource, TensorRecord, resource_name
 from resume_daemon.reading.results import ScanTask
@@ -111,6 +112,7 @@ class Options:
     depth: Depth = Depth.DEEP
     reading: ReadOptions = field(default_factory=ReadOptions)
     allowed: frozenset[str] = frozenset()
+    limits: Limits = field(default_factory=Limits)
 
 
 def verify(
@@ -263,6 +265,7 @@ def _gather(
         earlier=comparable(references.earlier),
         recorded=references.recorded,
         allowed=options.allowed,
+        limits=options.limits,
     )
 
 
@@ -346,10 +349,7 @@ def _manifest(evidence: Evidence) -> Manifest:
             for r in scan.ranges
         ),
         tensors={
-            name: tuple(
-                TensorRecord(t.name, t.dtype, t.shape, t.largest, t.nan + t.infinite, t.rms)
-                for t in evidence.scans[name].tensors
-            )
+            name: tuple(TensorRecord.of(t) for t in evidence.scans[name].tensors)
             for name in regular
             if evidence.scans[name].tensors
         },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resume_daemon.checks import agreement
-from resume_daemon.checks.values import nothing_to_learn
+from resume_daemon.checks.stillness import nothing_to_learn
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.formats.content import Format
 from resume_daemon.layouts.base import Role
