@@ -113,13 +113,13 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
 
 
-def make_model(dtype: torch.dtype) -> Qwen2ForCausalLM:
+def make_model(dtype: torch.dtype, hidden_size: int = 64) -> Qwen2ForCausalLM:
     """Return an untrained model of about 150 thousand parameters."""
     return Qwen2ForCausalLM(
         Qwen2Config(
             vocab_size=WORDS,
-            hidden_size=64,
-            intermediate_size=128,
+            hidden_size=hidden_size,
+            intermediate_size=2 * hidden_size,
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=2,
@@ -129,6 +129,48 @@ def make_model(dtype: torch.dtype) -> Qwen2ForCausalLM:
             pad_token_id=0,
         )
     ).to(dtype)
+
+
+def make_trainer(
+    output: Path,
+    *,
+    dtype: str = "float32",
+    hidden_size: int = 64,
+    peft: bool = False,
+    callbacks: list[TrainerCallback] | None = None,
+    **arguments: Any,
+) -> GRPOTrainer:
+    """Return a trainer that writes below ``output``; ``arguments`` are its configuration's."""
+    set_seed(0)
+    peft_config = None
+    if peft:
+        from peft import LoraConfig  # noqa: PLC0415 - only where asked for
+
+        peft_config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    settings: dict[str, Any] = {
+        "output_dir": str(output),
+        "save_steps": 5,
+        "logging_steps": 1,
+        "learning_rate": 1e-3,
+        "per_device_train_batch_size": 4,
+        "num_generations": 4,
+        "max_completion_length": 8,
+        "bf16": False,
+        "activation_checkpointing": False,
+        "use_cpu": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+    }
+    return GRPOTrainer(
+        model=make_model(getattr(torch, dtype), hidden_size),
+        reward_funcs=reward,
+        args=GRPOConfig(**{**settings, **arguments}),
+        train_dataset=Dataset.from_dict({"prompt": [f"w{n} w{n + 1} w{n + 2}" for n in range(64)]}),
+        processing_class=make_tokenizer(),
+        peft_config=peft_config,
+        callbacks=callbacks,
+    )
 
 
 def main() -> None:
@@ -147,41 +189,19 @@ def main() -> None:
     given = parser.parse_args()
 
     torch.set_num_threads(1)
-    set_seed(0)
-    peft_config = None
-    if given.peft:
-        from peft import LoraConfig  # noqa: PLC0415 - only where asked for
-
-        peft_config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
     given.output.mkdir(parents=True, exist_ok=True)
-    trainer = GRPOTrainer(
-        model=make_model(getattr(torch, given.dtype)),
-        reward_funcs=reward,
-        args=GRPOConfig(
-            output_dir=str(given.output),
-            max_steps=given.max_steps,
-            save_steps=5,
-            save_total_limit=given.save_total_limit,
-            save_only_model=given.save_only_model,
-            logging_steps=1,
-            learning_rate=1e-3,
-            per_device_train_batch_size=4,
-            num_generations=4,
-            max_completion_length=8,
-            bf16=False,
-            activation_checkpointing=False,
-            use_cpu=True,
-            report_to=given.report_to,
-            disable_tqdm=True,
-            dataloader_num_workers=0,
-        ),
-        train_dataset=Dataset.from_dict({"prompt": [f"w{n} w{n + 1} w{n + 2}" for n in range(64)]}),
-        processing_class=make_tokenizer(),
-        peft_config=peft_config,
+    trainer = make_trainer(
+        given.output,
+        dtype=given.dtype,
+        peft=given.peft,
         callbacks=[
             Curriculum(given.output / "curriculum_state_detailed.json"),
             Pace(given.pause_per_step, given.hold_after),
         ],
+        max_steps=given.max_steps,
+        save_total_limit=given.save_total_limit,
+        save_only_model=given.save_only_model,
+        report_to=given.report_to,
     )
     trainer.train(resume_from_checkpoint=str(given.resume_from) if given.resume_from else None)
 
