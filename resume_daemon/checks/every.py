@@ -13,6 +13,7 @@ from resume_daemon.checks import (
     presence,
     ranks,
     readable,
+    stated_digests,
     steps,
     torch_files,
     values,
@@ -37,5 +38,6 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     ranks.check,
     continuity.check,
     values.check,
+    stated_digests.check,
     integrity.check,
 )

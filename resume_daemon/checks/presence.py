@@ -105,6 +105,19 @@ RNG_RANKS = Code(
     "Resume from a checkpoint that has them all.",
     "transformers 5.23 trainer.py: _save_rng_state",
 )
+SAVED_WITHOUT_OPTIMIZER = Code(
+    "RD115",
+    "model-only",
+    Severity.INFO,
+    "The checkpoint holds the model only, as asked",
+    "The trainer saves no optimizer, schedule or random state with it: save_only_model is set, or "
+    "it is what a trainer that ended its training leaves. The weights are whole; training cannot "
+    "be continued exactly, and some trainers raise where it is tried.",
+    "Resume from the checkpoint before it, and unset save_only_model (last_save_model_only of "
+    "torchtitan) if you mean to resume.",
+    "transformers training_args.py: save_only_model; torchtitan components/checkpointer/base.py: "
+    "last_save_model_only; torchtune recipes: intermediate_checkpoint",
+)
 PART_MISSING = Code(
     "RD116",
     "required-part-missing",
@@ -196,6 +209,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield MARKED_INCOMPLETE.finding(f"{state.marker} {still}".rstrip(), file=file)
     if state.stub is not None:
         yield ROTATED_STUB.finding(state.stub)
+    if state.model_only is not None:
+        yield SAVED_WITHOUT_OPTIMIZER.finding(state.model_only)
     yield from _missing(state.missing, _REQUIRED, PART_MISSING)
     yield from _missing(state.lost, _LOST, PART_LOST)
     for entry in evidence.listing.entries.values():

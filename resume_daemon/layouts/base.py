@@ -35,6 +35,8 @@ class Role(StrEnum):
     SHARD_METADATA = "shard metadata"
     TRAINER_STATE = "trainer state"
     ARGUMENTS = "training arguments"
+    DIGESTS = "stated digests"
+    """What the trainer says that the digests of the other files are."""
     CONFIGURATION = "model configuration"
     ADAPTER_CONFIGURATION = "adapter configuration"
     TOKENIZER = "tokenizer"
@@ -100,6 +102,7 @@ class Completeness:
         marker: What says that the save did not finish (a file, or a tracker's older step), or None.
         lost: What a resume can do without, at a loss.
         stub: What says that this is the rest that the trainer's rotation leaves, or None.
+        model_only: What says that nothing but the model was to be saved, or None.
     """
 
     missing: tuple[Missing, ...]
@@ -107,11 +110,27 @@ class Completeness:
     marker: str | None = None
     lost: tuple[Missing, ...] = ()
     stub: str | None = None
+    model_only: str | None = None
 
     @property
     def complete(self) -> bool:
         """Nothing is missing and nothing says that the save is still going on."""
         return not self.missing and self.marker is None and self.stub is None
+
+
+@dataclass(frozen=True, slots=True)
+class StatedDigest:
+    """What the trainer says that a file's digest is.
+
+    Attributes:
+        algorithm: Name in ``hashlib``.
+        digest: In hexadecimal, of any case.
+        source: The file that says so.
+    """
+
+    algorithm: str
+    digest: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +314,29 @@ class Layout(ABC):
     @abstractmethod
     def completeness(self, listing: Listing, around: Around) -> Completeness:
         """Return whether the required set is there."""
+
+    def reconsidered(
+        self,
+        found: Completeness,
+        contents: Mapping[str, Content],  # noqa: ARG002 - most learn nothing from them
+        around: Around,  # noqa: ARG002
+    ) -> Completeness:
+        """Return the completeness again, now that the files were read: they may promise others.
+
+        Args:
+            found: What ``completeness`` returned.
+            contents: What was found in the files that could be read, by name.
+            around: As for ``completeness``.
+        """
+        return found
+
+    def stated_digests(self, contents: Mapping[str, Content]) -> Mapping[str, StatedDigest]:  # noqa: ARG002 - most have none
+        """Return the digests that the trainer wrote down of its files, by name.
+
+        Args:
+            contents: What was found in the files that could be read, by name.
+        """
+        return {}
 
     def stable_name(self, file: str) -> str:
         """Return a file's name without what changes from one checkpoint to the next.
