@@ -135,7 +135,10 @@ class StatedDigest:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """A small text file in the run directory, such as the one that names the newest step."""
+    """A small text file in the run directory, such as the one that names the newest step.
+
+    Of a large one it is only told that it is there: its text is empty.
+    """
 
     text: str
     mtime_ns: int
@@ -250,6 +253,8 @@ class Layout(ABC):
         names: Patterns of what its checkpoints are called; the group ``step`` is the number.
         files: The same for checkpoints that are files and not directories.
         staging: Patterns of names that the trainer has not published yet.
+        lies_beside: Names in the run directory, one of which tells it from a layout that is the
+            same in itself; empty where its own files tell.
         distinctive: Such a name alone means a checkpoint, whatever is in it. Where it is false, as
             for plain numbers, files must fit as well.
         number_is_step: The number in the name is the trainer's step; otherwise it counts saves,
@@ -265,6 +270,7 @@ class Layout(ABC):
     names: ClassVar[tuple[re.Pattern[str], ...]] = ()
     files: ClassVar[tuple[re.Pattern[str], ...]] = ()
     staging: ClassVar[tuple[re.Pattern[str], ...]] = ()
+    lies_beside: ClassVar[tuple[str, ...]] = ()
     distinctive: ClassVar[bool] = True
     number_is_step: ClassVar[bool] = True
     plain_optimizer: ClassVar[bool] = False
