@@ -10,14 +10,18 @@ from resume_daemon.checks import (
     continuity,
     huggingface,
     integrity,
+    moments,
+    movement,
     presence,
     ranks,
     readable,
     stated_digests,
     steps,
+    stillness,
     torch_files,
     values,
     weights,
+    zeros,
 )
 
 if TYPE_CHECKING:
@@ -39,5 +43,9 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     continuity.check,
     values.check,
     stated_digests.check,
+    zeros.check,
+    moments.check,
+    movement.check,
+    stillness.check,
     integrity.check,
 )

@@ -105,19 +105,6 @@ RNG_RANKS = Code(
     "Resume from a checkpoint that has them all.",
     "transformers 5.23 trainer.py: _save_rng_state",
 )
-SAVED_WITHOUT_OPTIMIZER = Code(
-    "RD115",
-    "model-only",
-    Severity.INFO,
-    "The checkpoint holds the model only, as asked",
-    "The trainer saves no optimizer, schedule or random state with it: save_only_model is set, or "
-    "it is what a trainer that ended its training leaves. The weights are whole; training cannot "
-    "be continued exactly, and some trainers raise where it is tried.",
-    "Resume from the checkpoint before it, and unset save_only_model (last_save_model_only of "
-    "torchtitan) if you mean to resume.",
-    "transformers training_args.py: save_only_model; torchtitan components/checkpointer/base.py: "
-    "last_save_model_only; torchtune recipes: intermediate_checkpoint",
-)
 PART_MISSING = Code(
     "RD116",
     "required-part-missing",
@@ -155,6 +142,18 @@ ROTATED_STUB = Code(
     "to resume from, and nothing is damaged.",
     "Nothing to do; the directory may be removed.",
     "verl utils/checkpoint/checkpoint_manager.py: remove_previous_save_local_path",
+)
+SAVED_WITHOUT_OPTIMIZER = Code(
+    "RD115",
+    "model-only",
+    Severity.INFO,
+    "The checkpoint holds the model only, as asked",
+    "The trainer saved no optimizer, schedule and random state: it was told so (save_only_model, "
+    "save_weights_only), or this is what it leaves when its training has ended. The weights are "
+    "whole; training cannot be continued exactly, and some trainers raise where it is tried.",
+    "Resume from the checkpoint before it, and unset that option if you mean to resume.",
+    "transformers training_args.py: save_only_model; lightning model_checkpoint.py; torchtitan "
+    "components/checkpointer/base.py: last_save_model_only; torchtune: intermediate_checkpoint",
 )
 NOT_FOLLOWED = Code(
     "RD112",

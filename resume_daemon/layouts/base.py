@@ -278,11 +278,18 @@ class Layout(ABC):
     beats: ClassVar[tuple[str, ...]] = ()
 
     def step_of(self, name: str) -> int | None:
-        """Return the number that a checkpoint's name declares; None: no name of this layout."""
+        """Return the number by which checkpoints are ordered; None: no name of this layout.
+
+        A name without a number comes before all others.
+        """
         for pattern in (*self.names, *self.files):
             if match := pattern.fullmatch(name):
-                return int(match["step"])
+                return int(match["step"] or 0)
         return None
+
+    def declared_step(self, name: str) -> int | None:
+        """Return the trainer's step that a checkpoint's name declares; None where it does not."""
+        return self.step_of(name) if self.number_is_step else None
 
     def shown_names(self) -> tuple[str, ...]:
         """Return the patterns of names as people write them: ``checkpoint-N``."""
