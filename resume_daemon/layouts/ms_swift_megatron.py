@@ -115,6 +115,10 @@ class MsSwiftMegatron(Layout):
         """Return what ``integrity.json`` states."""
         return stated_in(contents)
 
+    def stable_name(self, file: str) -> str:
+        """Return the name without the iteration, so that two saves are compared."""
+        return _INNER.sub("iter/", file, count=1)
+
     def recorded_steps(self, contents: Mapping[str, Content]) -> Iterator[tuple[str, int]]:
         """Yield the tracker's step, and the iteration of each file that holds it."""
         if TRACKER in contents:

@@ -35,13 +35,15 @@ if TYPE_CHECKING:
 INDEX: Final = "model.safetensors.index.json"
 _SHARDED: Final = "sharded/"
 _INSIDE = (
-    ("optimizer.", Role.OPTIMIZER),
+    ("optim", Role.OPTIMIZER),
+    # As in PyTorch's own examples of such a directory, which may be called step-N as well.
+    ("app.optim", Role.OPTIMIZER),
     ("lr_scheduler.", Role.SCHEDULER),
     ("dataloader.", Role.DATA),
     ("train_state.", Role.OTHER),
     ("", Role.WEIGHTS),
 )
-_STATE = tuple(begin for begin, _ in _INSIDE if begin)
+_STATE = tuple(begin for begin, role in _INSIDE if role is not Role.WEIGHTS)
 
 
 class TorchTitan(Layout):
