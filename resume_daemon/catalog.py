@@ -19,6 +19,7 @@ REPORTERS = (
     "resume_daemon.checks.ranks",
     "resume_daemon.checks.continuity",
     "resume_daemon.checks.values",
+    "resume_daemon.checks.stated_digests",
     "resume_daemon.checks.zeros",
     "resume_daemon.checks.moments",
     "resume_daemon.checks.movement",

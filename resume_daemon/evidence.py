@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from resume_daemon.errors import FormatError
     from resume_daemon.formats.content import Content
     from resume_daemon.formats.tensors import TensorSpan
-    from resume_daemon.layouts.base import Completeness, Part
+    from resume_daemon.layouts.base import Completeness, Part, StatedDigest
     from resume_daemon.limits import Limits
     from resume_daemon.listing import Listing
     from resume_daemon.manifest import Manifest
@@ -37,6 +37,7 @@ class Evidence:
         unreadable: Files that are not what their format promises, by name.
         plain_optimizer: As the layout says.
         optimizer_steps: The optimizer's own step counters in each file, one per parameter.
+        stated_digests: What the trainer says that the digests of its files are, by name.
         scans: Digests and statistics, by name; empty for a quick verification.
         previous: The manifest of the sound checkpoint before this one, where there is one.
         earlier: The manifest of the sound checkpoint before that one, where there is one.
@@ -57,6 +58,7 @@ class Evidence:
     unreadable: Mapping[str, FormatError]
     plain_optimizer: bool
     optimizer_steps: Mapping[str, tuple[float, ...]]
+    stated_digests: Mapping[str, StatedDigest]
     scans: Mapping[str, FileScan]
     previous: Manifest | None
     earlier: Manifest | None

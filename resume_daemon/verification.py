@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from resume_daemon.layouts.base import Completeness, Layout, Part
+    from resume_daemon.layouts.base import Around, Completeness, Layout, Part
     from resume_daemon.listing import Listing
     from resume_daemon.reading.results import FileScan
 
 
 _LARGEST_STEP = 2**53
+_ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha1", "md5"})
+"""Of digests that trainers write down; each is in every ``hashlib``."""
 
 
 class Depth(StrEnum):
@@ -152,15 +154,15 @@ def verify(
             unknown_reason(listing, surroundings),
             hint="Give a checkpoint, or the run directory above it.",
         )
-    completeness = layout.completeness(listing, surroundings)
     evidence = _gather(
         listing,
         layout=layout,
-        completeness=completeness,
+        surroundings=surroundings,
         references=references,
         options=options,
     )
-    if options.depth is Depth.DEEP and not _unfinished(completeness):
+    unfinished = _unfinished(evidence.completeness)
+    if options.depth is Depth.DEEP and not unfinished:
         evidence = _scan(evidence, options.reading, cancelled, progress)
     if list_checkpoint(path, boundary=boundary).fingerprint() != listing.fingerprint():
         raise ChangedError(
@@ -172,7 +174,7 @@ def verify(
         path=path,
         layout=layout.name,
         step=_step(layout, evidence),
-        verdict=Verdict.INCOMPLETE if _unfinished(completeness) else verdict_of(findings),
+        verdict=Verdict.INCOMPLETE if unfinished else verdict_of(findings),
         findings=findings,
         fingerprint=listing.fingerprint(),
         manifest=_manifest(evidence) if scanned else None,
@@ -208,10 +210,11 @@ def _gather(
     listing: Listing,
     *,
     layout: Layout,
-    completeness: Completeness,
+    surroundings: Around,
     references: References,
     options: Options,
 ) -> Evidence:
+    completeness = layout.completeness(listing, surroundings)
     stable = {layout.stable_name(name): name for name in listing}
 
     def comparable(manifest: Manifest | None) -> Manifest | None:
@@ -249,7 +252,7 @@ def _gather(
         step=layout.declared_step(listing.name),
         listing=listing,
         parts=parts,
-        completeness=completeness,
+        completeness=layout.reconsidered(completeness, contents, surroundings),
         vanished={
             file.name: layout.part_of(file.name)
             for file in (previous.files if previous is not None else ())
@@ -260,6 +263,7 @@ def _gather(
         unreadable=unreadable,
         plain_optimizer=layout.plain_optimizer,
         optimizer_steps=_optimizer_steps(listing, parts, contents),
+        stated_digests=layout.stated_digests(contents),
         scans={},
         previous=previous,
         earlier=comparable(references.earlier),
@@ -320,7 +324,17 @@ def _scan(
     for name in _regular(evidence.listing):
         content = evidence.contents.get(name, Content())
         path = evidence.listing.path(name)
-        tasks.append(ScanTask(path, content.spans, content.records, key=name))
+        stated = evidence.stated_digests.get(name)
+        algorithm = stated.algorithm if stated is not None else None
+        tasks.append(
+            ScanTask(
+                path,
+                content.spans,
+                content.records,
+                key=name,
+                algorithm=algorithm if algorithm in _ALGORITHMS else None,
+            )
+        )
     scans: dict[str, FileScan] = {}
     with closing(scan_files(tasks, reading, cancelled, progress)) as results:
         for task, result in results:

@@ -148,10 +148,12 @@ SAVED_WITHOUT_OPTIMIZER = Code(
     "model-only",
     Severity.INFO,
     "The checkpoint holds the model only, as asked",
-    "The trainer was told to save no optimizer, schedule and random state (save_only_model, "
-    "save_weights_only). The weights are whole; training cannot be continued exactly.",
-    "Unset that if you mean to resume.",
-    "transformers training_args.py: save_only_model; lightning model_checkpoint.py",
+    "The trainer saved no optimizer, schedule and random state: it was told so (save_only_model, "
+    "save_weights_only), or this is what it leaves when its training has ended. The weights are "
+    "whole; training cannot be continued exactly, and some trainers raise where it is tried.",
+    "Resume from the checkpoint before it, and unset that option if you mean to resume.",
+    "transformers training_args.py: save_only_model; lightning model_checkpoint.py; torchtitan "
+    "components/checkpointer/base.py: last_save_model_only; torchtune: intermediate_checkpoint",
 )
 NOT_FOLLOWED = Code(
     "RD112",
@@ -206,8 +208,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield MARKED_INCOMPLETE.finding(f"{state.marker} {still}".rstrip(), file=file)
     if state.stub is not None:
         yield ROTATED_STUB.finding(state.stub)
-    if state.model_only:
-        yield SAVED_WITHOUT_OPTIMIZER.finding("only the model was saved")
+    if state.model_only is not None:
+        yield SAVED_WITHOUT_OPTIMIZER.finding(state.model_only)
     yield from _missing(state.missing, _REQUIRED, PART_MISSING)
     yield from _missing(state.lost, _LOST, PART_LOST)
     for entry in evidence.listing.entries.values():

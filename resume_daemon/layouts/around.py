@@ -37,8 +37,11 @@ def around(listing: Listing, run: Path) -> Around:
             if not is_inside(path, run):
                 return None
             with open_regular(path) as fd:
-                changed = os.fstat(fd).st_mtime_ns
-            return Beside(read_bounded(path, BESIDE_LIMIT).decode(errors="replace"), changed)
+                status = os.fstat(fd)
+            if status.st_size > BESIDE_LIMIT:
+                return Beside("", status.st_mtime_ns)
+            text = read_bounded(path, BESIDE_LIMIT).decode(errors="replace")
+            return Beside(text, status.st_mtime_ns)
         except ResumeDaemonError:
             return None
 

@@ -35,6 +35,8 @@ class Role(StrEnum):
     SHARD_METADATA = "shard metadata"
     TRAINER_STATE = "trainer state"
     ARGUMENTS = "training arguments"
+    DIGESTS = "stated digests"
+    """What the trainer says that the digests of the other files are."""
     CONFIGURATION = "model configuration"
     ADAPTER_CONFIGURATION = "adapter configuration"
     TOKENIZER = "tokenizer"
@@ -99,16 +101,16 @@ class Completeness:
         saved: What the trainer writes last is there, so nothing that is missing will come.
         marker: What says that the save did not finish (a file, or a tracker's older step), or None.
         lost: What a resume can do without, at a loss.
-        model_only: The model alone was saved, as the trainer was told to.
         stub: What says that this is the rest that the trainer's rotation leaves, or None.
+        model_only: What says that nothing but the model was to be saved, or None.
     """
 
     missing: tuple[Missing, ...]
     saved: bool
     marker: str | None = None
     lost: tuple[Missing, ...] = ()
-    model_only: bool = False
     stub: str | None = None
+    model_only: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -117,8 +119,26 @@ class Completeness:
 
 
 @dataclass(frozen=True, slots=True)
+class StatedDigest:
+    """What the trainer says that a file's digest is.
+
+    Attributes:
+        algorithm: Name in ``hashlib``.
+        digest: In hexadecimal, of any case.
+        source: The file that says so.
+    """
+
+    algorithm: str
+    digest: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Beside:
-    """A small text file in the run directory, such as the one that names the newest step."""
+    """A small text file in the run directory, such as the one that names the newest step.
+
+    Of a large one it is only told that it is there: its text is empty.
+    """
 
     text: str
     mtime_ns: int
@@ -233,6 +253,8 @@ class Layout(ABC):
         names: Patterns of what its checkpoints are called; the group ``step`` is the number.
         files: The same for checkpoints that are files and not directories.
         staging: Patterns of names that the trainer has not published yet.
+        lies_beside: Names in the run directory, one of which tells it from a layout that is the
+            same in itself; empty where its own files tell.
         distinctive: Such a name alone means a checkpoint, whatever is in it. Where it is false, as
             for plain numbers, files must fit as well.
         number_is_step: The number in the name is the trainer's step; otherwise it counts saves,
@@ -248,6 +270,7 @@ class Layout(ABC):
     names: ClassVar[tuple[re.Pattern[str], ...]] = ()
     files: ClassVar[tuple[re.Pattern[str], ...]] = ()
     staging: ClassVar[tuple[re.Pattern[str], ...]] = ()
+    lies_beside: ClassVar[tuple[str, ...]] = ()
     distinctive: ClassVar[bool] = True
     number_is_step: ClassVar[bool] = True
     plain_optimizer: ClassVar[bool] = False
@@ -304,6 +327,29 @@ class Layout(ABC):
     @abstractmethod
     def completeness(self, listing: Listing, around: Around) -> Completeness:
         """Return whether the required set is there."""
+
+    def reconsidered(
+        self,
+        found: Completeness,
+        contents: Mapping[str, Content],  # noqa: ARG002 - most learn nothing from them
+        around: Around,  # noqa: ARG002
+    ) -> Completeness:
+        """Return the completeness again, now that the files were read: they may promise others.
+
+        Args:
+            found: What ``completeness`` returned.
+            contents: What was found in the files that could be read, by name.
+            around: As for ``completeness``.
+        """
+        return found
+
+    def stated_digests(self, contents: Mapping[str, Content]) -> Mapping[str, StatedDigest]:  # noqa: ARG002 - most have none
+        """Return the digests that the trainer wrote down of its files, by name.
+
+        Args:
+            contents: What was found in the files that could be read, by name.
+        """
+        return {}
 
     def stable_name(self, file: str) -> str:
         """Return a file's name without what changes from one checkpoint to the next.

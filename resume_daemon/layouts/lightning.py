@@ -122,4 +122,5 @@ def _of_file(name: str, around: Around) -> Completeness:
         for key, role in (("state_dict", Role.WEIGHTS), ("global_step", Role.TRAINER_STATE))
         if key not in keys
     )
-    return Completeness(missing, saved=True, model_only="optimizer_states" not in keys)
+    only = None if "optimizer_states" in keys else f"{name} has no optimizer_states"
+    return Completeness(missing, saved=True, model_only=only)

@@ -41,6 +41,14 @@ OWN: Final = (
     "prime_rl:PrimeRl",
     "open_instruct:OpenInstruct",
     "open_instruct:OpenInstructEpochs",
+    "slime:Slime",
+    "megatron:Megatron",
+    "megatron:MegatronRelease",
+    "ms_swift_megatron:MsSwiftMegatron",
+    "torchtitan:TorchTitan",
+    "torchtune:TorchTune",
+    "torchtune:TorchTuneEpochs",
+    "composer:Composer",
     # After those whose names and files it shares.
     "accelerate:Accelerate",
     "lightning:Lightning",
@@ -80,12 +88,20 @@ def layout_of(listing: Listing) -> Layout | None:
     """Return the layout of a checkpoint: by name and files, else by files alone, else by name."""
     named = [each for each in layouts() if each.step_of(listing.name) is not None]
     for candidates in (named, layouts()):
-        fitting = [each for each in candidates if each.recognises(listing)]
+        fitting = [
+            each for each in candidates if _lies_beside(each, listing) and each.recognises(listing)
+        ]
         beaten = {name for each in fitting for name in each.beats}
         for each in fitting:
             if each.name not in beaten:
                 return each
     return next((each for each in named if each.distinctive), None)
+
+
+def _lies_beside(layout: Layout, listing: Listing) -> bool:
+    """Return whether the run directory has what tells the layout from one that is the same."""
+    run = listing.root if listing.file is not None else listing.root.parent
+    return not layout.lies_beside or any(os.path.lexists(run / n) for n in layout.lies_beside)
 
 
 def list_checkpoint(path: Path, *, boundary: Path) -> Listing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from contextlib import ExitStack
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
 def shared_ranges(
     tasks: Iterable[ScanTask], range_bytes: int, report: Report
-) -> Iterator[tuple[OpenFile, int]]:
-    """Yield every range of every file, opening each file when its first one is asked for.
+) -> Iterator[tuple[OpenFile, range]]:
+    """Yield the places of the ranges of every file, opening each file when it is asked for.
 
-    What cannot be opened is reported, and the next file takes its turn.
+    Each range is for itself, unless one worker has to read all of a file. What cannot be opened is
+    reported, and the next file takes its turn.
     """
     for task in tasks:
         try:
@@ -36,8 +38,8 @@ def shared_ranges(
         except ResumeDaemonError as error:
             report((task, error))
             continue
-        for place in range(len(file.ranges)):
-            yield file, place
+        for places in file.shares():
+            yield file, places
 
 
 class OpenFile:
@@ -63,18 +65,33 @@ class OpenFile:
             (begin, min(begin + range_bytes, size)) for begin in range(0, max(size, 1), range_bytes)
         )
         self._parts: list[RangeScan | None] = [None] * len(self.ranges)
-        self._left = len(self.ranges)
+        self._whole = (
+            hashlib.new(task.algorithm, usedforsecurity=False)
+            if task.algorithm is not None
+            else None
+        )
+        self._left = len(self.shares())
         self._error: BaseException | None = None
         self._lock = threading.Lock()
 
-    def scan(self, place: int, reader: RangeReader) -> None:
-        """Read one range; the last one to end closes the file and reports its result.
+    def shares(self) -> tuple[range, ...]:
+        """Return which ranges go together to one worker: all, where a digest needs their order."""
+        count = len(self.ranges)
+        if self._whole is not None:
+            return (range(count),)
+        return tuple(range(place, place + 1) for place in range(count))
+
+    def scan(self, places: range, reader: RangeReader) -> None:
+        """Read some ranges in order; the last to end closes the file and reports its result.
 
         Once a range has failed, those that have not begun are not read.
         """
         try:
-            if self._error is None:
-                self._parts[place] = reader.scan(self._fd, self.task, *self.ranges[place])
+            for place in places:
+                if self._error is None:
+                    self._parts[place] = reader.scan(
+                        self._fd, self.task, *self.ranges[place], self._whole
+                    )
         except ResumeDaemonError as error:
             self._error = error
         except BaseException as error:
@@ -132,6 +149,7 @@ class OpenFile:
                 for place, span in enumerate(self.task.records)
             ),
             bytes_read=sum(part.end - part.begin for part in parts),
+            whole=self._whole.hexdigest() if self._whole is not None else None,
         )
 
 

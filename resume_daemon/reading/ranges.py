@@ -36,6 +36,12 @@ class _Part(Protocol):
     def feed(self, raw: NDArray[np.uint8], offset: int) -> None: ...
 
 
+class _Hash(Protocol):
+    """A digest of ``hashlib`` in the making."""
+
+    def update(self, data: memoryview, /) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class RangeScan:
     """What one range shows; parts are keyed by their place in the task."""
@@ -67,8 +73,10 @@ class RangeReader:
         self._cancelled = cancelled
         self._progress = progress
 
-    def scan(self, fd: int, task: ScanTask, begin: int, end: int) -> RangeScan:
-        """Read bytes ``begin`` to ``end`` once.
+    def scan(
+        self, fd: int, task: ScanTask, begin: int, end: int, whole: _Hash | None = None
+    ) -> RangeScan:
+        """Read bytes ``begin`` to ``end`` once; ``whole`` takes them too.
 
         Raises:
             CancelledError: ``cancelled`` said so; it is asked before every read.
@@ -103,6 +111,8 @@ class RangeReader:
                 if keeper:
                     keeper.done(until)
                 hasher.update(self._buffer[: until - offset])
+                if whole is not None:
+                    whole.update(self._buffer[: until - offset])
                 self._progress(until - offset)
                 while waiting and waiting[-1].begin < until:
                     active.append(waiting.pop())

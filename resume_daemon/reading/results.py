@@ -20,12 +20,15 @@ class ScanTask:
         spans: Its tensors; those that are to be looked at.
         records: Its stored zip records; those whose CRC is to be computed.
         key: Whatever the caller knows the file by.
+        algorithm: Name in ``hashlib`` of a further digest, of the whole file, or None. It takes the
+            bytes in order, so that one worker reads all of such a file.
     """
 
     path: Path
     spans: tuple[TensorSpan, ...] = ()
     records: tuple[RecordSpan, ...] = ()
     key: str = ""
+    algorithm: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,8 @@ class FileScan:
     """Everything that one pass over a file's bytes has shown, in the order that was asked for.
 
     Size and ``bytes_read`` in bytes, ``mtime_ns`` in nanoseconds since the epoch. The ranges cover
-    the file without gap; an empty file has one empty range.
+    the file without gap; an empty file has one empty range. ``whole`` is the digest of the whole
+    file, in lowercase hex, that the task asked for; None where it asked for none.
     """
 
     size: int
@@ -98,3 +102,4 @@ class FileScan:
     tensors: tuple[TensorStatistics, ...]
     records: tuple[RecordCheck, ...]
     bytes_read: int
+    whole: str | None = None

@@ -118,7 +118,7 @@ def scan_files(
     ranges = shared_ranges(tasks, options.range_bytes, results.put)
     lock = threading.Lock()
 
-    def next_range() -> tuple[OpenFile, int] | None:
+    def next_ranges() -> tuple[OpenFile, range] | None:
         # Files are opened under the lock: a worker that finds nothing to do may then end, as no
         # other is about to find ranges that it could share.
         with lock:
@@ -133,9 +133,9 @@ def scan_files(
                 cancelled=lambda: stopped.is_set() or told(),
                 progress=progress,
             )
-            while (found := next_range()) is not None:
-                file, place = found
-                file.scan(place, reader)
+            while (found := next_ranges()) is not None:
+                file, places = found
+                file.scan(places, reader)
         finally:
             # Whatever happens: the caller below counts the workers that have ended.
             results.put(None)

@@ -101,7 +101,7 @@ def _properties(dtype: str) -> Instance:
 
 
 def state_at(step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the tensors and objects of a whole training state, as torchtitan names them."""
+    """Return the tensors and objects of a whole training state."""
     tensors: dict[str, Any] = {f"model.{name}": a for name, a in weights_at(step).items()}
     moments = optimizer_at(step)["state"]
     for number, name in enumerate(SHAPES):
@@ -115,8 +115,8 @@ def state_at(step: int) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def write_bare(run: Path, step: int) -> Path:
-    """Write ``step-N``: weights, optimizer and schedule in one DCP directory."""
-    checkpoint = run / f"step-{step}"
+    """Write ``ckpt-N``: weights, optimizer and schedule in one DCP directory."""
+    checkpoint = run / f"ckpt-{step}"
     write_dcp(checkpoint, *state_at(step))
     return checkpoint
 

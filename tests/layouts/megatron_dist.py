@@ -21,6 +21,7 @@ def write_dist(
     *,
     common: bool = False,
     seed: int = 0,
+    args: Any = None,
 ) -> None:
     """Write a directory with some parts of a training state.
 
@@ -30,6 +31,7 @@ def write_dist(
         parts: ``model``, ``optimizer`` and ``extra``, the random state.
         common: ``common.pt`` is a file, as before core 0.19.
         seed: Makes models of one step differ.
+        args: Of the training.
     """
     tensors: dict[str, Any] = {}
     objects: dict[str, Any] = {}
@@ -43,7 +45,11 @@ def write_dist(
                 tensors[place] = moments[number][kind]
     if "extra" in parts:
         objects["rng_state/shard_0.0_1.1"] = [{"random_rng_state": (3, (step,), None)}]
-    shared = {"args": {"seed": 1}, "iteration": step, "opt_param_scheduler": {"num_steps": step}}
+    shared = {
+        "args": args or {"seed": 1},
+        "iteration": step,
+        "opt_param_scheduler": {"num_steps": step},
+    }
     if not common:
         objects["common_state/shard_0_1"] = shared
     write_dcp(folder, tensors, objects)
