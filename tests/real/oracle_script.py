@@ -2,7 +2,7 @@
 
 Run as a module, ``python -m tests.real.oracle_script DIRECTORY``: it trains a tiny GRPO run,
 damages one file of its last checkpoint at a time in each way of the damage matrix, verifies that,
-lets ``trainer.train(resume_from_checkpoint=...)`` make one step, and prints a line of JSON for each.
+lets ``trainer.train(resume_from_checkpoint=...)`` make one step, and prints JSON for each.
 """
 
 from __future__ import annotations
