@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resume_daemon.formats.content import Content
     from resume_daemon.formats.tensors import TensorSpan
     from resume_daemon.layouts.base import Completeness, Part
+    from resume_daemon.limits import Limits
     from resume_daemon.listing import Listing
     from resume_daemon.manifest import Manifest
     from resume_daemon.reading.results import FileScan, TensorStatistics
@@ -41,6 +42,7 @@ class Evidence:
         earlier: The manifest of the sound checkpoint before that one, where there is one.
         recorded: This checkpoint's own manifest of an earlier verification, where there is one.
         allowed: Dotted names and ``prefix.*`` that the user allows pickles to name.
+        limits: How far values may move from one checkpoint to the next.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Evidence:
     earlier: Manifest | None
     recorded: Manifest | None
     allowed: frozenset[str]
+    limits: Limits
 
     def files(self, role: Role) -> tuple[str, ...]:
         """Return the names of the files that hold a part, sorted."""

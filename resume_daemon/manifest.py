@@ -7,8 +7,10 @@ can be signed later; a file of more than 256 MiB is one resource per range, name
 
 from __future__ import annotations
 
+import struct
+from base64 import b64decode, b64encode
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from blake3 import blake3
 
@@ -17,10 +19,16 @@ from resume_daemon.files import canonical_json, read_bounded, write_atomic
 from resume_daemon.formats.json_document import parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from resume_daemon.reading.results import TensorStatistics
+
 SCHEMA = 1
+
+_FLOAT: Final = 4
+_LARGEST: Final = 3.4028234663852886e38
+"""Bytes of a float32, and the largest of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +52,20 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class TensorRecord:
-    """What is kept of a tensor: over every value, except ``rms`` (a fixed sample of them).
+    """What is kept of a tensor, for the checkpoints after it.
 
-    ``largest`` is the largest finite magnitude, or None where the type has no magnitude.
+    The last three are None in manifests of before they were kept.
+
+    Attributes:
+        name: As in its file.
+        dtype: The type of its values.
+        shape: Values per dimension.
+        largest: The largest finite magnitude, or None where the type has no magnitude.
+        nonfinite: How many values are NaN or infinite.
+        rms: Root of the mean square of a fixed sample of the values.
+        checksum: Of all its bytes (``reading.checksum``).
+        zero_runs: How many runs of zeros hold a whole page.
+        probes: Some of its values as little-endian float32, in base64.
     """
 
     name: str
@@ -55,6 +74,35 @@ class TensorRecord:
     largest: float | None
     nonfinite: int
     rms: float | None
+    checksum: str | None = None
+    zero_runs: int | None = None
+    probes: str | None = None
+
+    @classmethod
+    def of(cls, found: TensorStatistics) -> TensorRecord:
+        """Return what is kept of a tensor that was just read."""
+        return cls(
+            name=found.name,
+            dtype=found.dtype,
+            shape=found.shape,
+            largest=found.largest,
+            nonfinite=found.nan + found.infinite,
+            rms=found.rms,
+            checksum=found.checksum,
+            zero_runs=len(found.zero_runs),
+            probes=encode_probes(found.probes),
+        )
+
+    def values(self) -> tuple[float, ...]:
+        """Return the probes as numbers; none where none were kept."""
+        content = b64decode(self.probes or "")
+        return struct.unpack(f"<{len(content) // _FLOAT}f", content)
+
+
+def encode_probes(values: Sequence[float]) -> str:
+    """Return values as they are kept; what no float32 can hold becomes its largest."""
+    kept = [min(max(value, -_LARGEST), _LARGEST) for value in values]
+    return b64encode(struct.pack(f"<{len(kept)}f", *kept)).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +181,17 @@ def _check_types(manifest: Manifest) -> None:
     texts: list[Any] = [manifest.checkpoint, manifest.layout, manifest.fingerprint]
     texts += [each.name for each in manifest.files]
     texts += [each.name for each in manifest.resources]
-    texts += [record.name for records in manifest.tensors.values() for record in records]
+    records = [record for found in manifest.tensors.values() for record in found]
+    texts += [record.name for record in records]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a name is no text")
     if manifest.step is not None and type(manifest.step) is not int:
         raise TypeError(f"step is {manifest.step!r}")
+    numbers = [number for each in records for number in (each.largest, each.rms, each.zero_runs)]
+    if not all(number is None or isinstance(number, int | float) for number in numbers):
+        raise TypeError("a statistic is no number")
+    for each in records:
+        each.values()
 
 
 def write_manifest(path: Path, manifest: Manifest) -> str:
@@ -173,7 +227,7 @@ def read_manifest(path: Path) -> tuple[Manifest, str]:
             steps={name: int(step) for name, step in document["steps"].items()},
         )
         _check_types(manifest)
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, struct.error) as error:
         raise FormatError(
             "read the manifest", path, f"it is damaged ({error!r})", hint="Verify again."
         ) from error

@@ -20,6 +20,7 @@ from resume_daemon.formats.torch_file import scalar_value
 from resume_daemon.layouts.around import around
 from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.registry import layout_of, list_checkpoint, unknown_reason
+from resume_daemon.limits import Limits
 from resume_daemon.listing import EntryKind
 from resume_daemon.manifest import Manifest, ManifestFile, Resource, TensorRecord, resource_name
 from resume_daemon.reading.results import ScanTask
@@ -111,6 +112,7 @@ class Options:
     depth: Depth = Depth.DEEP
     reading: ReadOptions = field(default_factory=ReadOptions)
     allowed: frozenset[str] = frozenset()
+    limits: Limits = field(default_factory=Limits)
 
 
 def verify(
@@ -169,7 +171,7 @@ def verify(
     return Verification(
         path=path,
         layout=layout.name,
-        step=layout.step_of(listing.name),
+        step=_step(layout, evidence),
         verdict=Verdict.INCOMPLETE if _unfinished(completeness) else verdict_of(findings),
         findings=findings,
         fingerprint=listing.fingerprint(),
@@ -177,6 +179,16 @@ def verify(
         bytes_read=sum(scan.bytes_read for scan in evidence.scans.values()),
         seconds=time.monotonic() - begin,
     )
+
+
+def _step(layout: Layout, evidence: Evidence) -> int | None:
+    """Return the step that the name declares, or that a file records, or else the number."""
+    if evidence.step is not None:
+        return evidence.step
+    if not layout.number_is_step:
+        return layout.step_of(evidence.name)
+    recorded = next((step for _, step in evidence.recorded_steps), None)
+    return layout.step_of(evidence.name) if recorded is None else recorded
 
 
 def _unfinished(completeness: Completeness) -> bool:
@@ -234,7 +246,7 @@ def _gather(
     return Evidence(
         name=listing.name,
         layout=layout.name,
-        step=layout.step_of(listing.name) if layout.number_is_step else None,
+        step=layout.declared_step(listing.name),
         listing=listing,
         parts=parts,
         completeness=completeness,
@@ -253,6 +265,7 @@ def _gather(
         earlier=comparable(references.earlier),
         recorded=references.recorded,
         allowed=options.allowed,
+        limits=options.limits,
     )
 
 
@@ -336,10 +349,7 @@ def _manifest(evidence: Evidence) -> Manifest:
             for r in scan.ranges
         ),
         tensors={
-            name: tuple(
-                TensorRecord(t.name, t.dtype, t.shape, t.largest, t.nan + t.infinite, t.rms)
-                for t in evidence.scans[name].tensors
-            )
+            name: tuple(TensorRecord.of(t) for t in evidence.scans[name].tensors)
             for name in regular
             if evidence.scans[name].tensors
         },

@@ -230,6 +230,7 @@ _NO_MARK = (
     "a whole and healthy file of the same form: nothing in it says of which step it is, and it may "
     "well be the same at two steps"
 )
+_FEWER = "as after a resume on fewer devices; how many there were is recorded nowhere"
 _NOT_STATE = "it is no part of the training state: a resume does not read it"
 _OTHER_COPY = "the weights are there a second time, and whole; a resume takes either"
 _TEXT = "still a document of its form: another letter or digit, which nothing repeats"
@@ -255,6 +256,40 @@ UNSEEN: Final[tuple[tuple[str, str], ...]] = (
     (r".* \| (?:args|tokens_state|metric)\.json \| (?:missing|other step's file)", _NOT_STATE),
     (r".* \| (?:args|tokens_state|metric)\.json \| wrong JSON type", _NOT_STATE),
     (r".* \| (?:args|tokens_state)\.json \| flipped bit", _NOT_STATE),
+    (r"accelerate.* \| (?:custom_checkpoint_0\.pkl|sampler\.bin) \| other step's file", _NO_MARK),
+    (r"llamafactory.* \| (?:dataloader|rng_state)/rank_\d\.pt \| other step's file", _NO_MARK),
+    (r"llamafactory-ddp \| model/config\.json \| flipped bit", _TEXT),
+    (r"accelerate.* \| random_states_1\.pkl \| missing", _FEWER),
     (r".* \| (?:scaler\.pt|entropy_ctrl_state\.json) \| other step's file", _NO_MARK),
+    # Kept for people who want the model alone; the trainer loads its own shards.
+    (r"(?:verl|skyrl).*/(?:config|generation_config)\.json \| wrong JSON type", _NOT_STATE),
+    (r"verl-sft \| huggingface/(?:generation_)?config\.json \| wrong JSON type", _NOT_STATE),
+    (r"(?:verl|skyrl).*huggingface/(?:tokenizer.*|generation_config\.json) \| missing", _NOT_STATE),
+    (r"(?:verl|skyrl)-megatron.* \| .*huggingface/config\.json \| missing", _NOT_STATE),
+    (r"verl-fsdp-export \| .*huggingface/model\.safetensors \| missing", _OTHER_COPY),
+    (r"(?:verl|skyrl).* \| .*generation_config\.json \| flipped bit", _NOT_STATE),
+    (r"skyrl.* \| .*lora_adapter/.* \| (?:missing|wrong JSON type)", _NOT_STATE),
+    (r"verl.* \| .*lora_train_meta\.json \| (?:missing|wrong JSON type)", _NOT_STATE),
+    (r"nemo-rl.* \| .*(?:tokenizer/tokenizer.*|config\.yaml) \| missing", _NOT_STATE),
+    (r"nemo-rl.* \| .*\.hf_metadata/config\.json \| .*(?:missing|bit|type)", _NOT_STATE),
+    (r"verl-megatron-flat \| .*transformer_config\.json \| missing", _NOT_STATE),
+    (r"verl.* \| .*transformer_config\.json \| wrong JSON type", _NOT_STATE),
+    (r"open-instruct-deepspeed \| (?:latest|COMPLETED) \| .*", _NOT_STATE),
+    (r"open-instruct(?:-epochs)? \| COMPLETED \| .*(?:cut|empty|tail|bit).*", _NOT_STATE),
+    (r"(?:verl|skyrl).* \| .*fsdp_config\.json \| missing", _NOT_STATE),
+    (r"skyrl.* \| .*fsdp_config\.json \| flipped bit", _TEXT),
+    (r"(?:verl|skyrl|nemo).* \| .*metadata\.json \| flipped bit", _TEXT),
+    (r"(?:nemo-rl|skyrl|verl)-megatron.* \| (?!.*/model/).*\.metadata \| flipped bit", _TEXT),
+    (r"verl-megatron.* \| .*(?:actor/ckpt_contents|r_config)\.json \| flipped bit", _TEXT),
+    (r"nemo-rl.* \| config\.yaml \| (?:cut|flipped).*", _TEXT),
+    (r".* \| (?:.*/)?(?:data|data_\d|progress|sampler)\.(?:pt|bin) \| other step's file", _NO_MARK),
+    (r"nemo-rl.* \| [a-z_]+\.pt \| other step's file", _NO_MARK),
+    (r"prime-rl-sft \| .*dataloader/rank_\d\.pt \| other step's file", _NO_MARK),
+    (r"open-instruct.* \| random_states_\d\.pkl \| other step's file", _NO_MARK),
+    (r"verl-megatron.* \| .*(?:common\.pt|extra/.*distcp) \| other step's file", _NO_MARK),
+    (r"open-instruct-deepspeed \| .*_model_states\.pt \| other shape", _NOT_COMPARED),
+    (r"open-instruct-deepspeed \| .*_model_states\.pt \| other step's file", _NOT_COMPARED),
+    (r"open-instruct(?:-epochs)? \| random_states_1\.pkl \| missing", _FEWER),
+    (r"verl-sft \| data_1\.pt \| missing", _FEWER),
 )
 """Patterns of cells that nothing at first sight could see, each with the reason."""

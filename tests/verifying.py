@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from resume_daemon.limits import Limits
 from resume_daemon.verification import Depth, Options, References, verify
 
 if TYPE_CHECKING:
@@ -13,22 +14,27 @@ if TYPE_CHECKING:
     from resume_daemon.manifest import Manifest
     from resume_daemon.verification import Verification
 
+DEFAULT = Limits()
+
 
 def verified(
     checkpoint: Path,
     *,
     before: Path | None = None,
+    earlier: Path | None = None,
     recorded: Manifest | None = None,
     depth: Depth = Depth.DEEP,
     allowed: frozenset[str] = frozenset(),
+    limits: Limits = DEFAULT,
 ) -> Verification:
-    """Verify a checkpoint, alone or beside the one before it."""
+    """Verify a checkpoint, alone or beside the one or two before it."""
     previous = None if before is None else manifest_of(before)
+    first = None if earlier is None else manifest_of(earlier)
     return verify(
         checkpoint,
         boundary=checkpoint.parent,
-        references=References(previous=previous, recorded=recorded),
-        options=Options(depth=depth, allowed=allowed),
+        references=References(previous=previous, earlier=first, recorded=recorded),
+        options=Options(depth=depth, allowed=allowed, limits=limits),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resume_daemon.checks import agreement
-from resume_daemon.checks.values import nothing_to_learn
+from resume_daemon.checks.stillness import nothing_to_learn
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.formats.content import Format
 from resume_daemon.layouts.base import Role
@@ -60,7 +60,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     before = evidence.previous
     if before is None or evidence.completeness.missing:
         return
-    yield from _vanished(evidence, before)
+    if evidence.listing.file is None:  # What lies beside a file is another check's.
+        yield from _vanished(evidence, before)
     if evidence.scans:
         yield from _reshaped(evidence, before)
         yield from _old(evidence, before)
@@ -84,7 +85,7 @@ def _vanished(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
             lost = True
         else:
             gone = part.role in vanishing and not others
-            lost = gone or part.role is Role.EXTRA
+            lost = gone or part.role in {Role.DATA, Role.EXTRA}
         if lost:
             yield PART_VANISHED.finding(f"{name} is missing, {before.checkpoint} has it", file=name)
 

@@ -10,13 +10,17 @@ from resume_daemon.checks import (
     continuity,
     huggingface,
     integrity,
+    moments,
+    movement,
     presence,
     ranks,
     readable,
     steps,
+    stillness,
     torch_files,
     values,
     weights,
+    zeros,
 )
 
 if TYPE_CHECKING:
@@ -37,5 +41,9 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     ranks.check,
     continuity.check,
     values.check,
+    zeros.check,
+    moments.check,
+    movement.check,
+    stillness.check,
     integrity.check,
 )

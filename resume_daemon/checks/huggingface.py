@@ -12,6 +12,7 @@ from resume_daemon.checks.presence import (
     OPTIMIZER_MISSING,
     RNG_MISSING,
     RNG_RANKS,
+    SAVED_WITHOUT_OPTIMIZER,
     SCHEDULER_MISSING,
 )
 from resume_daemon.findings import Code, Finding, Severity
@@ -42,17 +43,6 @@ TOKENIZER_MISSING = Code(
     "Copy the tokenizer's files from an earlier checkpoint of the same run.",
     MEASURED,
 )
-SAVED_WITHOUT_OPTIMIZER = Code(
-    "RD115",
-    "model-only",
-    Severity.INFO,
-    "The checkpoint holds the model only, as asked",
-    "save_only_model is set, so optimizer, schedule and random state are not saved. The weights "
-    "are whole; training cannot be continued exactly.",
-    "Unset save_only_model if you mean to resume.",
-    "transformers training_args.py: save_only_model",
-)
-
 _SHOWN = 8
 _MOST_PROCESSES = 1_000_000
 

@@ -143,6 +143,16 @@ ROTATED_STUB = Code(
     "Nothing to do; the directory may be removed.",
     "verl utils/checkpoint/checkpoint_manager.py: remove_previous_save_local_path",
 )
+SAVED_WITHOUT_OPTIMIZER = Code(
+    "RD115",
+    "model-only",
+    Severity.INFO,
+    "The checkpoint holds the model only, as asked",
+    "The trainer was told to save no optimizer, schedule and random state (save_only_model, "
+    "save_weights_only). The weights are whole; training cannot be continued exactly.",
+    "Unset that if you mean to resume.",
+    "transformers training_args.py: save_only_model; lightning model_checkpoint.py",
+)
 NOT_FOLLOWED = Code(
     "RD112",
     "link-not-followed",
@@ -196,6 +206,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield MARKED_INCOMPLETE.finding(f"{state.marker} {still}".rstrip(), file=file)
     if state.stub is not None:
         yield ROTATED_STUB.finding(state.stub)
+    if state.model_only:
+        yield SAVED_WITHOUT_OPTIMIZER.finding("only the model was saved")
     yield from _missing(state.missing, _REQUIRED, PART_MISSING)
     yield from _missing(state.lost, _LOST, PART_LOST)
     for entry in evidence.listing.entries.values():

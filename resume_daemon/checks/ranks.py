@@ -19,8 +19,9 @@ RANKS_DISAGREE = Code(
     "ranks-disagree",
     Severity.ERROR,
     "One rank's file does not go with those of the others",
-    "Every rank saves the same parameters in its own shard, and its optimizer has made as many "
-    "steps as the others'. Here one does not: its file is from another save, or of another model.",
+    "Every rank saves the same parameters in its own shard, and its optimizer and schedule have "
+    "made as many steps as the others'. Here one does not: its file is from another save, or of "
+    "another model.",
     "Resume from an earlier checkpoint.",
     "verl utils/checkpoint/fsdp_checkpoint_manager.py and DeepSpeed runtime/engine.py load each "
     "rank's file for itself and compare nothing",
@@ -28,6 +29,8 @@ RANKS_DISAGREE = Code(
 
 _JUDGED = {Role.WEIGHTS, Role.OPTIMIZER, Role.STATE}
 _FEWEST = 2
+_LARGEST = 2**53
+"""Whole numbers above it are no counters, and may be too long to be printed."""
 
 
 def check(evidence: Evidence) -> Iterator[Finding]:
@@ -46,12 +49,27 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             for name in readable
             if (found := evidence.optimizer_steps.get(name)) is not None
         }
+        schedules = {n: at for n in readable if (at := _schedule_step(evidence, n)) is not None}
+        for name in _odd(schedules):
+            yield RANKS_DISAGREE.finding(
+                f"{name}: its learning rate schedule is at step {schedules[name]}, that of other "
+                "ranks is not",
+                file=name,
+            )
         for name in _odd(steps):
             yield RANKS_DISAGREE.finding(
                 f"{name}: its optimizer has counted {steps[name]:.0f} steps, that of other ranks "
                 "has not",
                 file=name,
             )
+
+
+def _schedule_step(evidence: Evidence, name: str) -> int | None:
+    """Return where a schedule stands that lies in a file beside other things."""
+    value = evidence.value(name)
+    schedule = value.get("lr_scheduler") if isinstance(value, dict) else None
+    step = schedule.get("last_epoch") if isinstance(schedule, dict) else None
+    return step if type(step) is int and abs(step) < _LARGEST else None
 
 
 def _strange(names: Mapping[str, frozenset[str]]) -> Iterator[str]:

@@ -11,16 +11,21 @@ import typer
 from resume_daemon.cli.output import JSON_OPTION, console, print_json, say, say_error
 from resume_daemon.cli.progress import progress
 from resume_daemon.errors import ResumeDaemonError, UsageError
+from resume_daemon.report.changes import change_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from resume_daemon.comparison import TensorChange
     from resume_daemon.findings import Finding
     from resume_daemon.manifest import Manifest
     from resume_daemon.verification import Options, Verification
 
 _PATHS: list[Path] = typer.Argument(
     ..., metavar="PATH", readable=False, help="A checkpoint, or a run with checkpoints in it."
+)
+_AGAINST: Path | None = typer.Option(
+    None, metavar="OTHER", readable=False, help="Say what changed since another checkpoint."
 )
 
 
@@ -31,6 +36,8 @@ def command(
         False, "--quick/--deep", help="Read headers and small files only, or every byte (default)."
     ),
     strict: bool = typer.Option(False, "--strict", help="Let degraded checkpoints fail as well."),
+    against: Path | None = _AGAINST,
+    every: bool = typer.Option(False, "--all", help="With --against: show every tensor."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Verify checkpoints; status 1 if one must not be resumed from.
@@ -42,6 +49,8 @@ def command(
     from resume_daemon.verification import Depth, Options  # noqa: PLC0415 - as above
 
     targets = {path: _checkpoints(path) for path in paths}
+    if against is not None and list(targets.values()) != [paths[:1]]:
+        raise UsageError("verify", paths[0], "--against compares one checkpoint with one other")
     results: list[Verification] = []
     errors: dict[Path, ResumeDaemonError] = {}
     options = Options(depth=Depth.QUICK if quick else Depth.DEEP)
@@ -54,6 +63,7 @@ def command(
             results.append(result)
             if not as_json:
                 _print(target, result)
+    changes = None if against is None else _changes(paths[0], against, errors, show=not as_json)
     runs = [path for path, found in targets.items() if found != [path]]
     curriculum = {path: _curriculum(path, targets[path]) for path in runs}
     if as_json:
@@ -69,10 +79,19 @@ def command(
                     {"path": os.path.realpath(path), "message": str(error)}
                     for path, error in errors.items()
                 ],
+                "against": None
+                if against is None
+                else {
+                    "path": os.path.realpath(against),
+                    "tensors": [each.as_json() for each in changes or ()],
+                },
             }
         )
     else:
         _print_curriculum(curriculum)
+        if against is not None and changes is not None:
+            for line in change_lines(against, changes, every=every):
+                say(line)
     bad = {Verdict.UNSOUND, Verdict.INCOMPLETE} | ({Verdict.DEGRADED} if strict else set())
     if errors or any(result.verdict in bad for result in results):
         raise typer.Exit(1)
@@ -149,6 +168,27 @@ def _verify_all(
         if result.manifest is not None and result.verdict in {Verdict.SOUND, Verdict.DEGRADED}:
             before.insert(0, result.manifest)
         yield target, result
+
+
+def _changes(
+    checkpoint: Path, other: Path, errors: dict[Path, ResumeDaemonError], *, show: bool
+) -> tuple[TensorChange, ...] | None:
+    """Return how every tensor differs from the other checkpoint's, or None where it has failed."""
+    from resume_daemon.comparison import compare, places_in  # noqa: PLC0415 - heavy imports wait
+
+    here, there = (Path(os.path.realpath(path)) for path in (checkpoint, other))
+    if not there.exists():
+        raise UsageError("compare", other, "it is not there", hint="Give another checkpoint.")
+    try:
+        size = sum(place.span.size for place in places_in(here).values()) if show else 0
+        with progress(f"against {other.name}", size, show=show) as advance:
+            return compare(here, there, progress=advance)
+    except UsageError:
+        raise
+    except ResumeDaemonError as error:
+        errors[other] = error
+        say_error(error)
+        return None
 
 
 def _recorded(checkpoint: Path) -> Manifest | None:

@@ -79,6 +79,15 @@ class Verify(Section):
     """Leave the page cache as it was found, by dropping what only these reads brought in. false
     leaves all that was read in the cache."""
 
+    largest_growth: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 8
+    """Times by which the largest value of a matrix may grow beyond those of the two checkpoints
+    before while its ordinary values stand still. Above it is a warning, above its square an error;
+    for vectors it is eight times as much. docs/thresholds.md has the measurements."""
+
+    change_growth: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 100
+    """Times by which a matrix may change more since the checkpoint before than between the two
+    before, per step, where it is hardly the same matrix any more."""
+
     allow_globals: Annotated[tuple[GlobalName, ...], *AsTuple] = ()
     """Names that a pickle of this run may refer to without a finding, such as
     my_project.rewards.Reward or my_project.*. Nothing is ever loaded, whatever stands here."""

@@ -10,7 +10,7 @@ from resume_daemon.errors import ResumeDaemonError, VanishedError
 from resume_daemon.files import is_inside, read_error
 from resume_daemon.layouts.around import around
 from resume_daemon.layouts.registry import (
-    is_checkpoint_file,
+    is_checkpoint_entry,
     is_checkpoint_name,
     is_distinctive,
     layout_of,
@@ -162,7 +162,7 @@ class Roster:
                         continue
                     if entry.is_symlink() and not is_inside(self.run / entry.name, self.run):
                         continue
-                    if entry.is_dir() or is_checkpoint_file(entry.name):
+                    if is_checkpoint_entry(entry):
                         found.add(entry.name)
         except OSError as error:
             raise read_error(error, self.run) from error

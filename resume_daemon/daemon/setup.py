@@ -13,6 +13,7 @@ from resume_daemon.config.reload import compare
 from resume_daemon.config.settings import Webhook
 from resume_daemon.curriculum.schemas import Schema, known_schemas
 from resume_daemon.errors import UsageError
+from resume_daemon.limits import Limits
 from resume_daemon.reading.scan import ReadOptions
 from resume_daemon.state_directory import StateDirectory, choose_state_directory
 from resume_daemon.verification import Depth, Options
@@ -60,6 +61,7 @@ class Setup:
                 keep_page_cache=verify.keep_page_cache,
             ),
             allowed=frozenset(verify.allow_globals),
+            limits=Limits(verify.largest_growth, verify.change_growth),
         )
 
     def settle(self, *, once: bool) -> settle.Settings:

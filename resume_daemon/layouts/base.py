@@ -99,6 +99,7 @@ class Completeness:
         saved: What the trainer writes last is there, so nothing that is missing will come.
         marker: What says that the save did not finish (a file, or a tracker's older step), or None.
         lost: What a resume can do without, at a loss.
+        model_only: The model alone was saved, as the trainer was told to.
         stub: What says that this is the rest that the trainer's rotation leaves, or None.
     """
 
@@ -106,6 +107,7 @@ class Completeness:
     saved: bool
     marker: str | None = None
     lost: tuple[Missing, ...] = ()
+    model_only: bool = False
     stub: str | None = None
 
     @property
@@ -253,11 +255,18 @@ class Layout(ABC):
     beats: ClassVar[tuple[str, ...]] = ()
 
     def step_of(self, name: str) -> int | None:
-        """Return the number that a checkpoint's name declares; None: no name of this layout."""
+        """Return the number by which checkpoints are ordered; None: no name of this layout.
+
+        A name without a number comes before all others.
+        """
         for pattern in (*self.names, *self.files):
             if match := pattern.fullmatch(name):
-                return int(match["step"])
+                return int(match["step"] or 0)
         return None
+
+    def declared_step(self, name: str) -> int | None:
+        """Return the trainer's step that a checkpoint's name declares; None where it does not."""
+        return self.step_of(name) if self.number_is_step else None
 
     def shown_names(self) -> tuple[str, ...]:
         """Return the patterns of names as people write them: ``checkpoint-N``."""

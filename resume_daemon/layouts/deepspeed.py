@@ -113,6 +113,23 @@ def missing_in(folder: str, listing: Listing, around: Around) -> Iterator[Missin
         yield Missing(Role.OPTIMIZER, f"{folder}zero_pp_rank_0_mp_rank_00_optim_states.pt")
 
 
+def missing_tag(listing: Listing, around: Around) -> Iterator[Missing]:
+    """Yield what ``latest`` inside of a checkpoint lacks, without which the engine loads nothing.
+
+    Source: transformers 5.23 ``integrations/deepspeed.py: deepspeed_load_checkpoint`` and
+    lightning's ``strategies/deepspeed.py``, which raise then.
+    """
+    if LATEST not in listing:
+        yield Missing(Role.SHARD_METADATA, f"{LATEST} (the file that names the tag)")
+        return
+    try:
+        tag = around.read(LATEST, Format.TEXT).value
+    except ResumeDaemonError:
+        return  # Its own finding says so.
+    if not any(name.startswith(f"{tag}/") for name in listing):
+        yield Missing(Role.SHARD_METADATA, f"{tag[:50]}/ (which {LATEST} names)")
+
+
 def _missing_experts(
     folder: str, parts: Mapping[str, Part], counts: tuple[int, ...]
 ) -> Iterator[Missing]:

@@ -170,7 +170,7 @@ class HuggingFace(Layout):
             engine = deepspeed if folder.startswith("global_step") else dcp
             missing += engine.missing_in(folder, listing, around)
         if any(folder.startswith("global_step") for folder in engines):
-            missing += _missing_tag(listing, around)
+            missing += deepspeed.missing_tag(listing, around)
         missing += missing_ranks({n: part for n, part in parts.items() if part.of in FSDP_SETS})
         if not any(folder.startswith(("global_step", "pytorch_model_fsdp")) for folder in engines):
             missing += missing_weights(parts, listing, around)
@@ -192,22 +192,6 @@ class HuggingFace(Layout):
             tag = int(name[len("global_step") : name.index("/")])
             if type(step) is int:
                 yield name, step + recorded - tag
-
-
-def _missing_tag(listing: Listing, around: Around) -> Iterator[Missing]:
-    """Yield what ``latest`` lacks, without which the engine finds nothing and the trainer raises.
-
-    Source: transformers 5.23 ``integrations/deepspeed.py: deepspeed_load_checkpoint``.
-    """
-    if deepspeed.LATEST not in listing:
-        yield Missing(Role.SHARD_METADATA, f"{deepspeed.LATEST} (the file that names the tag)")
-        return
-    try:
-        tag = around.read(deepspeed.LATEST, Format.TEXT).value
-    except ResumeDaemonError:
-        return  # Its own finding says so.
-    if not any(name.startswith(f"{tag}/") for name in listing):
-        yield Missing(Role.SHARD_METADATA, f"{tag[:50]}/ (which {deepspeed.LATEST} names)")
 
 
 def is_deepspeed(listing: Listing) -> bool:

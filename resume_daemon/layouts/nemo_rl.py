@@ -58,6 +58,7 @@ class NemoRl(Layout):
         *model_rules("policy"),
         *model_rules("value"),
         rule(re.escape(INFO), Role.STATE, Format.JSON),
+        rule(r"config\.yaml", Role.OTHER, Format.YAML),
         rule(r"train_dataloader(?:_[^/]+)?\.pt", Role.DATA, Format.TORCH),
         rule(r"(?:replay_buffer|rollouts|replacement_reserve)\.pt", Role.DATA, Format.TORCH),
     )

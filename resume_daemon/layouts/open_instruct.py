@@ -76,13 +76,13 @@ class OpenInstruct(Layout):
     )
     names = (name_of(rf"step_{STEP}"),)
     distinctive = False
-    # accelerate steps the schedule once for each process.
     rules = (
         *WEIGHTS,
         *under("pytorch_model_fsdp_0", dcp_rules(Role.WEIGHTS)),
         *under("optimizer_0", dcp_rules(Role.OPTIMIZER)),
         *under("pytorch_model", _DEEPSPEED),
         rule(r"optimizer\.bin", Role.OPTIMIZER, Format.TORCH),
+        # accelerate makes as many steps of the schedule as there are processes: a count of its own.
         rule(r"scheduler\.bin", Role.SCHEDULER, Format.TORCH),
         rule(r"scaler\.pt", Role.SCALER, Format.TORCH),
         rule(r"(?:sampler|dl_state_dict)(?:_\d+)?\.bin", Role.DATA, Format.TORCH),

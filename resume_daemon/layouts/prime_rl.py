@@ -8,6 +8,7 @@ position in the data for every rank instead.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from resume_daemon.layouts.base import (
@@ -24,7 +25,7 @@ from resume_daemon.layouts.base import (
     under,
 )
 from resume_daemon.layouts.dcp import dcp_rules, metadata_of, missing_in
-from resume_daemon.layouts.ranks import missing_ranks
+from resume_daemon.layouts.ranks import missing_ranks, world_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 PROGRESS: Final = "orchestrator/progress.pt"
 
 _DATA = "trainer/dataloader/"
+_SHARD = re.compile(rf"trainer/__{RANK}_\d+\.distcp", re.ASCII)
 
 
 class PrimeRl(Layout):
@@ -87,7 +89,9 @@ class PrimeRl(Layout):
             if f"{_DATA}rank_0.pt" not in data:
                 missing.append(Missing(Role.DATA, f"{_DATA}rank_0.pt"))
             else:
-                lost += missing_ranks(data)
+                # A rank that has a shard has data, too.
+                shards = [int(m["rank"]) for name in listing if (m := _SHARD.fullmatch(name))]
+                lost += missing_ranks(data, max([world_size(data), *(r + 1 for r in shards)]))
         elif PROGRESS not in listing:
             whole = False
             missing.append(Missing(Role.DATA, PROGRESS))

@@ -31,6 +31,7 @@ ENTRY_POINT_GROUP = "resume_daemon.layouts"
 
 OWN: Final = (
     "huggingface:HuggingFace",
+    "llamafactory:LlamaFactory",
     "deepspeed:DeepSpeed",
     "openrlhf:OpenRlhf",
     "verl:Verl",
@@ -40,6 +41,9 @@ OWN: Final = (
     "prime_rl:PrimeRl",
     "open_instruct:OpenInstruct",
     "open_instruct:OpenInstructEpochs",
+    # After those whose names and files it shares.
+    "accelerate:Accelerate",
+    "lightning:Lightning",
     "dcp:TorchDcp",
     "stable_baselines3:StableBaselines3",
 )
@@ -137,7 +141,7 @@ def checkpoints_in(run: Path) -> list[str]:
     except OSError as error:
         raise read_error(error, run) from error
     for entry in named:
-        if not (os.path.isdir(entry) or is_checkpoint_file(entry.name)):  # noqa: PTH112  That of Path may raise.
+        if not is_checkpoint_entry(entry):
             continue
         if not is_distinctive(entry.name):
             try:
@@ -153,6 +157,16 @@ def checkpoints_in(run: Path) -> list[str]:
 def is_checkpoint_file(name: str) -> bool:
     """Return whether a file of such a name is a checkpoint; most are directories."""
     return any(pattern.fullmatch(name) for each in layouts() for pattern in each.files)
+
+
+def is_checkpoint_entry(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry with a checkpoint's name is of the kind that such a checkpoint is.
+
+    A link to a file is none of its own: ``last.ckpt`` may be one to another checkpoint.
+    """
+    if os.path.isdir(entry):  # noqa: PTH112  That of Path may raise.
+        return True
+    return not entry.is_symlink() and is_checkpoint_file(entry.name)
 
 
 def is_distinctive(name: str) -> bool:

@@ -72,3 +72,14 @@ def magnitudes_of(bits: Bits, dtype: str) -> NDArray[np.float64]:
             return (bits.astype(np.uint16) << 7).view(np.float16).astype(np.float64) * 256.0
         case _:
             return bits.view(f"<f{bits.itemsize}").astype(np.float64)
+
+
+def values_of(raw: NDArray[np.uint8], dtype: str) -> NDArray[np.float64]:
+    """Return the values of whole elements, those that are not finite as they are."""
+    layout = FLOATS[dtype]
+    bits = raw.view(layout.unsigned)
+    with np.errstate(invalid="ignore"):
+        values = magnitudes_of(layout.magnitudes(bits), dtype)
+    if layout.infinity is None:
+        values[layout.magnitudes(bits) > layout.largest] = np.nan
+    return np.where(bits > layout.mask, -values, values)

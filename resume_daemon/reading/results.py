@@ -54,6 +54,11 @@ class TensorStatistics:
             empty or its squares do not fit a float64 (magnitudes beyond 1e154).
         zeros_from: Offset in the file from which on every byte of the tensor is zero: its end where
             the last byte is not zero, its begin where all bytes are.
+        zero_runs: Begin and end in the file of runs of zero bytes that hold a whole page, the first
+            ``zero_runs.MOST_RUNS`` of them, and one more where there are more.
+        checksum: The same for equal bytes at the same place of a file (``checksum.Checksum``).
+        probes: The values at ``values.probe_indices``, 0 for those that are not finite; none where
+            the type is not one of ``FLOATS``.
     """
 
     name: str
@@ -64,6 +69,9 @@ class TensorStatistics:
     infinite: int
     rms: float | None
     zeros_from: int
+    zero_runs: tuple[tuple[int, int], ...]
+    checksum: str
+    probes: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,16 @@ Checkpoints are little-endian in every format that is read here, and so must be 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from math import isfinite, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resume_daemon.reading.checksum import Checksum
 from resume_daemon.reading.float_layouts import FLOATS, magnitudes_of
 from resume_daemon.reading.results import TensorStatistics
+from resume_daemon.reading.zero_runs import ZeroRuns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +34,11 @@ SAMPLE_LENGTH = 1_024
 ``i % SAMPLE_PERIOD < SAMPLE_LENGTH``: all of a tensor of up to 1,024 values, 1 in 256 of a large
 one, the same ones however the file is read."""
 
-_ZERO_BLOCK = 4_096
+PROBES = 16
+"""Values of each tensor that are kept, to be compared with the same ones of another checkpoint."""
+
+_GOLDEN = 0.6180339887498949
+"""Moves the probes off the columns in which an even spacing would put all of them."""
 
 
 class TensorPart:
@@ -54,12 +61,19 @@ class TensorPart:
         self._infinite = 0
         self._squares = 0.0
         self._sampled = 0
-        self._nonzero_end = span.begin
+        self._zero_runs = ZeroRuns()
+        self._checksum = Checksum(span.begin)
+        self._probes: dict[int, float] = {}
+        self._wanted = probe_indices(span.size // self._layout.size) if self._layout else ()
 
     def feed(self, raw: NDArray[np.uint8], offset: int) -> None:
         """Take the bytes that lie at ``offset`` of the file, after those taken before."""
-        if length := nonzero_length(raw):
-            self._nonzero_end = offset + length
+        self._zero_runs.feed(raw, offset)
+        self._checksum.feed(raw, offset)
+        self._take(raw, offset)
+
+    def _take(self, raw: NDArray[np.uint8], offset: int) -> None:
+        """Take the values, and keep the bytes of an element that is cut."""
         first, self._position = self._position is None, offset + len(raw)
         if (layout := self._layout) is None:
             return
@@ -81,9 +95,11 @@ class TensorPart:
     def absorb(self, following: TensorPart) -> None:
         """Join the part that begins where this one ends."""
         if self._position is not None and following._head:
-            self.feed(np.frombuffer(following._head, np.uint8), self._position)
+            self._take(np.frombuffer(following._head, np.uint8), self._position)
         self._position, self._tail = following._position, following._tail
-        self._nonzero_end = max(self._nonzero_end, following._nonzero_end)
+        self._zero_runs.absorb(following._zero_runs)
+        self._checksum.absorb(following._checksum)
+        self._probes |= following._probes
         self._largest = max(self._largest, following._largest)
         self._nan += following._nan
         self._infinite += following._infinite
@@ -108,7 +124,10 @@ class TensorPart:
             nan=self._nan,
             infinite=self._infinite,
             rms=rms,
-            zeros_from=self._nonzero_end,
+            zeros_from=span.end - self._zero_runs.tail,
+            zero_runs=self._zero_runs.found(),
+            checksum=self._checksum.value(),
+            probes=tuple(value for _, value in sorted(self._probes.items())),
         )
 
     def _scan(self, raw: NDArray[np.uint8], offset: int, layout: FloatLayout) -> None:
@@ -129,7 +148,22 @@ class TensorPart:
             self._nan += len(bits) - len(finite) - infinite
             largest = int(finite.max()) if len(finite) else -1
         self._largest = max(self._largest, largest)
-        self._sample(bits, (offset - self.begin) // layout.size, layout, all_finite=all_finite)
+        index = (offset - self.begin) // layout.size
+        self._sample(bits, index, layout, all_finite=all_finite)
+        self._probe(bits, index, layout)
+
+    def _probe(self, bits: Bits, index: int, layout: FloatLayout) -> None:
+        """Keep the probes among the values that begin at ``index`` of the tensor."""
+        wanted = self._wanted[
+            bisect_left(self._wanted, index) : bisect_left(self._wanted, index + len(bits))
+        ]
+        for each in wanted:
+            at = bits[each - index : each - index + 1]
+            chosen = layout.magnitudes(at)
+            magnitude = 0.0
+            if int(chosen[0]) <= layout.largest:
+                magnitude = float(magnitudes_of(chosen, self._span.dtype)[0])
+            self._probes[each] = -magnitude if int(at[0]) > layout.mask else magnitude
 
     def _sample(self, bits: Bits, index: int, layout: FloatLayout, *, all_finite: bool) -> None:
         """Add the sampled values among those that begin at ``index`` of the tensor."""
@@ -145,13 +179,9 @@ class TensorPart:
                 self._sampled += len(chosen)
 
 
-def nonzero_length(raw: NDArray[np.uint8]) -> int:
-    """Return the length in bytes without the trailing run of zeros."""
-    end = len(raw)
-    if end and raw[-1]:
-        return end
-    if not end or not raw.max():
-        return 0
-    while not (found := np.flatnonzero(raw[max(end - _ZERO_BLOCK, 0) : end])).size:
-        end -= _ZERO_BLOCK
-    return max(end - _ZERO_BLOCK, 0) + int(found[-1]) + 1
+def probe_indices(length: int) -> tuple[int, ...]:
+    """Return the places of the values that are kept of a tensor, in order."""
+    if length <= PROBES:
+        return tuple(range(length))
+    places = (number + number * _GOLDEN % 1 for number in range(PROBES))
+    return tuple(int(place * length) // PROBES for place in places)

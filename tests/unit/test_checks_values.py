@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from resume_daemon.checks.values import PAGE
 from resume_daemon.formats.safetensors import read_header
+from resume_daemon.reading.zero_runs import PAGE
 from tests.checkpoints import (
     HIDDEN,
     LAYERS,

@@ -21,7 +21,7 @@ NAMES = {"files", "curriculum"}
 """Objects whose keys are names of files."""
 
 ARGUMENTS = {
-    "verify": ["{run}"],
+    "verify": ["{run}/checkpoint-10", "--against", "{run}/checkpoint-5"],
     "status": ["{run}"],
     "alerts list": ["{run}"],
     "ledger verify": ["{run}"],

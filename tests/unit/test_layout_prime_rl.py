@@ -59,8 +59,7 @@ def test_fine_tuning_needs_no_orchestrator_but_the_first_ranks_data(tmp_path: Pa
 
 def test_another_ranks_position_in_the_data_is_lost(tmp_path: Path) -> None:
     checkpoint = write_sft(tmp_path, 10)
-    data = checkpoint / "trainer/dataloader"
-    (data / "rank_1.pt").rename(data / "rank_2.pt")
+    (checkpoint / "trainer/dataloader/rank_1.pt").unlink()
     assert told(verified(checkpoint)) == ["RD117 warning"]
 
 

@@ -271,3 +271,10 @@ def test_a_piece_of_a_parameter_is_called_as_the_parameter_is(tmp_path: Path) ->
     }
     optimizer = read(checkpoint / "actor/optim_world_size_2_rank_1.pt", Format.TORCH)
     assert optimizer.shapes["state.0.exp_avg"] == (48, 64)
+
+
+def test_a_rank_whose_schedule_stands_elsewhere_is_of_another_save(tmp_path: Path) -> None:
+    first, second = write_fsdp(tmp_path, 10), write_fsdp(tmp_path, 20)
+    name = "actor/extra_state_world_size_2_rank_1.pt"
+    shutil.copy2(first / name, second / name)
+    assert told(verified(second)) == ["RD411 error"]

@@ -15,8 +15,8 @@ from resume_daemon.reading.values import (
     SAMPLE_LENGTH,
     SAMPLE_PERIOD,
     TensorPart,
-    nonzero_length,
 )
+from resume_daemon.reading.zero_runs import leading_zeros, trailing_zeros
 
 if TYPE_CHECKING:
     from resume_daemon.reading.results import TensorStatistics
@@ -133,7 +133,9 @@ def test_trailing_zeros_begin_after_the_last_byte_that_is_not_zero(
     end: bytes, zeros: int, leading: int
 ) -> None:
     data = b"\0" * leading + end + b"\0" * zeros
-    assert nonzero_length(np.frombuffer(data, np.uint8)) == len(data.rstrip(b"\0"))
+    raw = np.frombuffer(data, np.uint8)
+    assert trailing_zeros(raw) == len(data) - len(data.rstrip(b"\0"))
+    assert leading_zeros(raw) == len(data) - len(data.lstrip(b"\0"))
 
 
 @given(
