@@ -18,12 +18,13 @@ from resume_daemon.formats.inert_values import (
     PersistentReference,
     Reference,
 )
+from resume_daemon.formats.pickle_budget import Budget
 from resume_daemon.formats.pickle_machine import PickleMachine
 from resume_daemon.formats.pickle_opcodes import run
 from resume_daemon.formats.plain_calls import PLAIN_CALLS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from resume_daemon.formats.pickle_source import Source
@@ -59,11 +60,13 @@ class PickleContent:
         references: Everything that loading would import, each once, with the gravest thing that
             would happen to it, in the order of first appearance.
         end: Offset after the last instruction.
+        shared: Identities of the containers in the value that stand in more than one place.
     """
 
     value: Any
     references: tuple[Reference, ...]
     end: int
+    shared: Collection[int] = ()
 
 
 def load(
@@ -72,6 +75,7 @@ def load(
     limits: Limits = _DEFAULT_LIMITS,
     *,
     begin: int = 0,
+    budget: Budget | None = None,
     rebuilders: Mapping[tuple[str, str], Rebuilder] | None = None,
 ) -> PickleContent:
     """Return what a pickle holds; nothing in it is imported or called.
@@ -81,6 +85,7 @@ def load(
         path: Where it came from, for messages.
         limits: Bounds on what is accepted.
         begin: Offset in ``data`` at which it begins.
+        budget: What it may cost, where other pickles share that.
         rebuilders: By module and name, what replaces the result of a call, beyond the calls that
             make plain Python values.
 
@@ -90,18 +95,17 @@ def load(
     """
     if reason := blank_reason(data[begin : begin + HEAD]):
         raise FormatError(_OPERATION, path, reason)
-    if isinstance(data, bytes) and len(data) - begin > limits.size:
-        raise FormatError(_OPERATION, path, f"more than {limits.size} bytes are not read")
     machine = PickleMachine(
         data,
         begin,
         limits,
+        budget or Budget(limits),
         rebuilders=PLAIN_CALLS if rebuilders is None else {**PLAIN_CALLS, **rebuilders},
         nested=_load_nested,
     )
     try:
         value = run(machine)
-        check_expansion(value, depth=limits.depth, expanded=limits.expanded)
+        check_expansion(value, machine.shared, depth=limits.depth, expanded=limits.expanded)
     except BeyondBoundError as error:
         raise BeyondBoundsError(_OPERATION, path, str(error)) from None
     except ValueError as error:
@@ -109,7 +113,7 @@ def load(
     references = tuple(
         Reference(module, name, how) for (module, name), how in machine.references.items()
     )
-    return PickleContent(value, references, machine.position)
+    return PickleContent(value, references, machine.position, machine.shared)
 
 
 def _load_nested(outer: PickleMachine, data: Source, begin: int) -> None:
@@ -123,13 +127,14 @@ def _load_nested(outer: PickleMachine, data: Source, begin: int) -> None:
         if limits.nested < 0:
             raise ValueError  # noqa: TRY301 - the same as one that cannot be read.
         for _ in range(_STORAGE_PICKLES):
-            inner = PickleMachine(data, begin, limits, rebuilders=PLAIN_CALLS, nested=_load_nested)
-            inner.opcodes_left = outer.opcodes_left
+            inner = PickleMachine(
+                data, begin, limits, outer.budget, rebuilders=PLAIN_CALLS, nested=_load_nested
+            )
             try:
                 run(inner)
             finally:
                 # Loading runs what comes before a fault.
-                begin, outer.opcodes_left = inner.position, inner.opcodes_left
+                begin = inner.position
                 for (module, name), how in inner.references.items():
                     outer.refer(module, name, how)
     except ValueError:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 class BeyondBoundError(ValueError):
@@ -55,7 +58,9 @@ class GlobalReference:
 class Call:
     """An object that loading would have made by a call, with all that it would have been given.
 
-    It grows while the pickle is read, as the object would have, and may contain itself.
+    It grows while the pickle is read, as the object would have, and may contain itself. Most
+    objects have neither items nor entries, and a sharded checkpoint has a million of them: only
+    those that have some keep a list.
 
     Attributes:
         function: What would be called: a ``GlobalReference``, or any value of a hostile pickle.
@@ -72,8 +77,18 @@ class Call:
     how: How
     keywords: dict[Any, Any] | None = None
     state: Any = None
-    items: list[Any] = field(default_factory=list)
-    entries: list[tuple[Any, Any]] = field(default_factory=list)
+    items: Sequence[Any] = ()
+    entries: Sequence[tuple[Any, Any]] = ()
+
+    def append(self, items: Iterable[Any]) -> None:
+        """Note items that would be appended or added."""
+        self.items = grown = self.items if isinstance(self.items, list) else []
+        grown.extend(items)
+
+    def set(self, pairs: Iterable[tuple[Any, Any]]) -> None:
+        """Note keys and values that would be set."""
+        self.entries = grown = self.entries if isinstance(self.entries, list) else []
+        grown.extend(pairs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,32 +100,34 @@ class PersistentReference:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one pickle; beyond any of them it is refused.
+    """Bounds of what one pickle, or one file of several, may cost; beyond them it is not read.
 
-    Every opcode leaves at most one value on the stack and one entry in the memo, so ``opcodes``
-    bounds both, as well as the time; the defaults bound memory to about a gigabyte.
+    Measured with the worst pickles that we know (``tests/unit/test_hostile_formats.py``), the
+    defaults bound time to 3 s and the process to 350 MiB, whatever the size of the file. An
+    optimizer of 20,000 tensors takes 1,500,000 instructions and 60 MiB; the metadata of a sharded
+    checkpoint takes 70 instructions and 1.5 KiB for each piece.
 
     Attributes:
-        size: Bytes of the pickle.
-        opcodes: Instructions (an optimizer of 2,000 tensors takes about 150,000).
-        memo: Values remembered for reuse.
-        containers: Lists, dicts, sets, tuples, calls and marks.
-        text: Bytes of one text; a byte string that is longer than ``blob`` is left where it is.
-        blob: Bytes of one byte string.
-        integer: Bytes of one integer.
+        memory: Bytes that values may take, by the estimate of ``pickle_budget``.
+        steps: Instructions, and the steps of work that some of them cause.
+        long: Bytes of a text or byte string above which it is left where it is.
+        integer: Bytes of one integer, and digits of one that is written as a line.
+        name: Characters of the dotted name of something importable.
+        references: Different things that it names.
+        marks: Marks that are open at the same time.
         depth: Levels of nesting.
         expanded: Values when everything that is shared is counted wherever it is used: a few
             bytes can otherwise stand for a tree that nobody can walk.
         nested: Levels of pickles inside pickles.
     """
 
-    size: int = 256 * 1024 * 1024
-    opcodes: int = 10_000_000
-    memo: int = 4_000_000
-    containers: int = 4_000_000
-    text: int = 64 * 1024 * 1024
-    blob: int = 64 * 1024 * 1024
+    memory: int = 208 * 1024 * 1024
+    steps: int = 12_000_000
+    long: int = 64 * 1024
     integer: int = 4096
+    name: int = 1000
+    references: int = 10_000
+    marks: int = 1000
     depth: int = 300
     expanded: int = 20_000_000
     nested: int = 2

@@ -10,6 +10,7 @@ import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from typing import TYPE_CHECKING, Any, Final
 
+from resume_daemon.formats.expansion import CONTAINERS, children
 from resume_daemon.formats.inert_values import (
     COMPUTED,
     Call,
@@ -17,6 +18,7 @@ from resume_daemon.formats.inert_values import (
     How,
     PersistentReference,
 )
+from resume_daemon.formats.pickle_budget import CALL, DICT, GLOBAL, RARE, SLOT, TUPLE
 from resume_daemon.formats.pickle_source import Left
 from resume_daemon.formats.pickle_stack import PickleStack
 from resume_daemon.formats.plain_calls import NOT_PLAIN
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from resume_daemon.formats.inert_values import Limits
+    from resume_daemon.formats.pickle_budget import Budget
     from resume_daemon.formats.pickle_source import Source
     from resume_daemon.formats.plain_calls import Rebuilder
 
@@ -45,6 +48,13 @@ _PASSED_ON: Final[Mapping[tuple[str, str], Mapping[int, How]]] = {
 # Attributes that loading looks up on an object and calls: setting one makes a later opcode call it.
 _HOOKS: Final = frozenset({"__setstate__", "__class__", "append", "extend", "add"})
 
+_LOOKED_INTO: Final = frozenset({("builtins", "getattr"), ("torch.storage", "_load_from_bytes")})
+_WITH_STATE: Final = ("torch._utils", "_rebuild_parameter_with_state")
+_SPECIAL: Final = _LOOKED_INTO | _PASSED_ON.keys() | {_WITH_STATE}
+
+_LOOKED_AGAIN: Final = 500
+"""Steps that it costs to go to another place of the file and back."""
+
 _CAPITALIZED: Final = re.compile(r"_?[A-Z][A-Za-z0-9_]*")
 _NEWEST_PROTOCOL: Final = 5
 _GRAVITY: Final = {how: place for place, how in enumerate(How)}
@@ -55,16 +65,16 @@ class PickleMachine(PickleStack):
 
     def __init__(
         self,
-        data: Source,
+        source: Source,
         begin: int,
         limits: Limits,
+        budget: Budget,
         *,
         rebuilders: Mapping[tuple[str, str], Rebuilder],
         nested: Callable[[PickleMachine, Source, int], None],
     ) -> None:
-        super().__init__(data, begin, limits)
+        super().__init__(source, begin, limits, budget)
         self.references: dict[tuple[str, str], How] = {}
-        self.opcodes_left = limits.opcodes
         self.protocol = 0
         self.rebuilders = rebuilders
         self.nested = nested
@@ -72,13 +82,18 @@ class PickleMachine(PickleStack):
     def refer(self, module: str, name: str, how: How) -> None:
         """Note a reference, unless a graver use of it is known."""
         known = self.references.get((module, name))
+        if known is None:
+            self.budget.charge(RARE)
+            if len(self.references) >= self.limits.references:
+                raise ValueError(f"it names more than {self.limits.references} different things")
         if known is None or _GRAVITY[how] < _GRAVITY[known]:
             self.references[(module, name)] = how
 
     def use(self, function: Any, how: How) -> None:
         """Note that loading would call or instantiate ``function``."""
-        if isinstance(function, GlobalReference):
-            self.refer(function.module, function.name, how)
+        if type(function) is GlobalReference:
+            if self.references.get((function.module, function.name)) is not how:
+                self.refer(function.module, function.name, how)
         elif how is How.NEW and _is_carried(function):
             pass  # Of a class that the pickle carries, which is told already.
         elif isinstance(function, Call):
@@ -92,8 +107,14 @@ class PickleMachine(PickleStack):
             module, name = NAME_MAPPING.get(
                 (module, name), (IMPORT_MAPPING.get(module, module), name)
             )
+        self.push_named(module, name)
+
+    def push_named(self, module: str, name: str) -> None:
+        """Push something importable."""
+        if len(module) + len(name) > self.limits.name:
+            raise ValueError(f"a name in it has {len(module) + len(name)} characters")
         self.refer(module, name, How.MENTION)
-        self.push_container(GlobalReference(module, name))
+        self.push(GlobalReference(module, name), GLOBAL + len(module) + len(name))
 
     def stack_global(self) -> None:
         """Push something importable whose module and name lie on the stack."""
@@ -108,54 +129,85 @@ class PickleMachine(PickleStack):
             raise ValueError("it calls with arguments that are no tuple")  # noqa: TRY004 - bad content.
         if not isinstance(function, GlobalReference):
             self.use(function, How.CALL)
-            self.push_container(Call(function, arguments, How.CALL))
+            self.push(Call(function, arguments, How.CALL), CALL)
             return
         key = (function.module, function.name)
-        match key, arguments:
-            case ("builtins", "getattr"), (GlobalReference() as owner, str() as name) if (
-                _CAPITALIZED.fullmatch(name)
-            ):
-                # How protocols 2 and 3 name a nested class, and Python 3.11.0 to 3.11.3 a member of
-                # an enumeration. The dotted name says the same, so nothing is left to compute.
-                if self.references.get(key) is How.MENTION:
-                    del self.references[key]
-                self.refer(owner.module, f"{owner.name}.{name}", How.MENTION)
-                self.push_container(GlobalReference(owner.module, f"{owner.name}.{name}"))
-                return
-            case ("torch.storage", "_load_from_bytes"), (bytes() | Left() as content,):
-                self.use(function, How.CALL)
-                if isinstance(content, Left):
-                    self.nested(self, self.data, content.begin)
-                else:
-                    self.nested(self, content, 0)
-                self.push_container(Call(function, (), How.CALL))
-                return
-        self.use(function, How.CALL)
-        passed = _PASSED_ON.get(key, {})
-        for index, how in passed.items():
-            if index < len(arguments) and not isinstance(arguments[index], str):
-                self.use(arguments[index], how)
-        if key[0] == "copyreg" and passed:
-            self.reconstruct(key[1], arguments)
+        if key in _SPECIAL and self.call_special(function, key, arguments):
             return
-        if key == ("torch._utils", "_rebuild_parameter_with_state") and arguments:
-            self.check_state(function, arguments[-1])
+        self.use(function, How.CALL)
         rebuilder = self.rebuilders.get(key)
         value = NOT_PLAIN if rebuilder is None else rebuilder(arguments, self.keys)
-        self.push_container(
-            Call(function, arguments, How.CALL) if value is NOT_PLAIN else value,
-        )
+        if value is NOT_PLAIN:
+            self.push(Call(function, arguments, How.CALL), CALL)
+            return
+        self.push(value)
+        if arguments:
+            if id(arguments) in self.shared:
+                self.share_parts(arguments)
+            if type(value) in CONTAINERS and value is not arguments[0]:
+                # Of what it was made of, parts may stand elsewhere too.
+                self.share(value)
+                self.share_parts(value)
+        elif type(value) in CONTAINERS:
+            self.budget.charge(DICT)
+
+    def call_special(
+        self, function: GlobalReference, key: tuple[str, str], arguments: tuple[Any, ...]
+    ) -> bool:
+        """Note what else a call would do; return whether its outcome is on the stack already."""
+        if key in _LOOKED_INTO:
+            match key[1], arguments:
+                case "getattr", (GlobalReference() as owner, str() as name) if (
+                    _CAPITALIZED.fullmatch(name)
+                ):
+                    # How protocols 2 and 3 name a nested class, and Python 3.11.0 to 3.11.3 a
+                    # member of an enumeration. The dotted name says the same, so nothing is left
+                    # to compute.
+                    if self.references.get(key) is How.MENTION:
+                        del self.references[key]
+                    self.push_named(owner.module, f"{owner.name}.{name}")
+                    return True
+                case "_load_from_bytes", (bytes() | Left() as content,):
+                    self.use(function, How.CALL)
+                    if isinstance(content, Left):
+                        self.budget.charge(0, _LOOKED_AGAIN)
+                        self.nested(self, self.source, content.begin)
+                    else:
+                        self.nested(self, content, 0)
+                    self.push(Call(function, (), How.CALL), CALL)
+                    return True
+            return False
+        self.use(function, How.CALL)
+        if key == _WITH_STATE:
+            if arguments:
+                self.check_state(function, arguments[-1])
+            return False
+        for index, how in _PASSED_ON[key].items():
+            if index < len(arguments) and not isinstance(arguments[index], str):
+                self.use(arguments[index], how)
+        if key[0] != "copyreg":
+            return False
+        if id(arguments) in self.shared:
+            self.share_parts(arguments)
+        self.reconstruct(key[1], arguments)
+        return True
+
+    def share_parts(self, owner: Any) -> None:
+        """Note that what is in a container stands somewhere else too."""
+        for part in children(owner):
+            self.budget.charge(0, 1)
+            self.share(part)
 
     def reconstruct(self, name: str, arguments: tuple[Any, ...]) -> None:
         """Push what one of the three functions of ``copyreg`` that bypass constructors returns."""
         match name, arguments:
             case "_reconstructor", (made, _, state):
                 given = () if state is None else (state,)
-                self.push_container(Call(made, given, How.NEW))
+                self.push(Call(made, given, How.NEW), CALL)
             case "__newobj__", (made, *rest):
-                self.push_container(Call(made, tuple(rest), How.NEW))
+                self.push(Call(made, tuple(rest), How.NEW), CALL + SLOT * len(rest))
             case "__newobj_ex__", (made, tuple() as rest, dict() as keywords):
-                self.push_container(Call(made, rest, How.NEW, keywords))
+                self.push(Call(made, rest, How.NEW, keywords), CALL)
             case _:
                 raise ValueError(f"it calls copyreg.{name} with the wrong arguments")
 
@@ -183,7 +235,7 @@ class PickleMachine(PickleStack):
         if not isinstance(arguments, tuple) or (keyworded and not isinstance(keywords, dict)):
             raise ValueError("it makes an object with arguments that are no tuple")
         self.use(made, How.NEW)
-        self.push_container(Call(made, arguments, How.NEW, keywords))
+        self.push(Call(made, arguments, How.NEW, keywords), CALL)
 
     def build(self) -> None:
         """Give the object on top its state."""
@@ -191,19 +243,26 @@ class PickleMachine(PickleStack):
         target = self.stack[-1]
         if isinstance(target, Call):
             self.check_state(target.function, state)
-            # A second state is hostile or exotic; it must not hide the first.
-            target.state = state if target.state is None else (target.state, state)
+            if target.state is None:
+                target.state = state
+            else:
+                # A second state is hostile or exotic; it must not hide the first.
+                self.budget.charge(TUPLE)
+                target.state = (target.state, state)
         elif isinstance(target, (GlobalReference, PersistentReference)):
             # Setting attributes of something imported changes it for the whole process.
-            self.refer(COMPUTED, f"a state set on {target}"[:300], How.CALL)
+            self.refer(COMPUTED, f"a state set on {_describe(target)}", How.CALL)
         # Else a dict that stands for an OrderedDict, or a tensor: its attributes are no data.
 
     def check_state(self, owner: Any, state: Any) -> None:
         """Note attributes by which a state would make later instructions call something."""
-        for part in state if isinstance(state, tuple) else (state,):
-            if isinstance(part, dict):
-                for name in _HOOKS & part.keys():
-                    self.refer(COMPUTED, f"{name} set on {_describe(owner)}", How.CALL)
+        # Of a tuple that is a state, the second of two may be the attributes in slots.
+        two = isinstance(state, tuple) and len(state) == 2  # noqa: PLR2004
+        for part in state if two else (state,):
+            if type(part) is dict:
+                for name in _HOOKS:
+                    if name in part:
+                        self.refer(COMPUTED, f"{name} set on {_describe(owner)}", How.CALL)
 
     # What needs something outside.
 
@@ -216,8 +275,8 @@ class PickleMachine(PickleStack):
     def frame(self) -> None:
         """Take the length of a frame; the frame itself needs no treatment."""
         length = self.number(8)
-        if length > len(self.data) - self.position:
-            missing = length - len(self.data) + self.position
+        if length > self.size - self.position:
+            missing = length - self.size + self.position
             raise ValueError(f"it is cut short: {missing} bytes of a frame are missing")
 
     def extension(self) -> None:

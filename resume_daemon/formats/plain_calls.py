@@ -1,16 +1,18 @@
 """Calls whose outcome is a plain value, worked out here: none of the named functions runs.
 
-Each takes the arguments and the guard of keys, and returns the value, or ``NOT_PLAIN`` where the
-arguments are not the ones that pickling writes; then the call stays inert.
+Each takes the arguments and the guard of keys with its budget, and returns the value, or
+``NOT_PLAIN`` where the arguments are not the ones that pickling writes; then the call stays inert.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from resume_daemon.formats.inert_values import GlobalReference
+from resume_daemon.formats.pickle_budget import ENTRY, MEMBER
 from resume_daemon.formats.pickle_keys import Keys
+from resume_daemon.formats.pickle_source import Left
 
 NOT_PLAIN: Final = object()
 
@@ -28,6 +30,7 @@ def _ordered_dict(arguments: tuple[Any, ...], keys: Keys) -> Any:
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:  # noqa: PLR2004 - key, value.
                 return NOT_PLAIN
             keys.check(result, pair[0])
+            keys.budget.charge(ENTRY, 1)
             result[pair[0]] = pair[1]
     return result
 
@@ -37,13 +40,15 @@ def _default_dict(arguments: tuple[Any, ...], _: Keys) -> Any:
     return {} if len(arguments) <= 1 else NOT_PLAIN
 
 
-def _members(arguments: tuple[Any, ...], keys: Keys) -> Iterable[Any] | None:
+def _members(arguments: tuple[Any, ...], keys: Keys) -> Collection[Any] | None:
     if not arguments:
         return ()
     if len(arguments) != 1 or not isinstance(arguments[0], (list, tuple, set, frozenset)):
         return None
+    keys.budget.charge(MEMBER * len(arguments[0]), len(arguments[0]))
+    own = Keys(keys.budget)
     for member in arguments[0]:
-        keys.check(arguments[0], member)
+        own.check(arguments[0], member)
     return arguments[0]
 
 
@@ -57,11 +62,14 @@ def _frozenset(arguments: tuple[Any, ...], keys: Keys) -> Any:
     return NOT_PLAIN if members is None else frozenset(members)
 
 
-def _encode(arguments: tuple[Any, ...], _: Keys) -> Any:
+def _encode(arguments: tuple[Any, ...], keys: Keys) -> Any:
     """``_codecs.encode(text, "latin1")``: how protocols 0 to 2 write byte strings."""
     match arguments:
         case (str() as text, "latin1" | "latin-1"):
+            keys.budget.charge(len(text))
             return text.encode("latin-1")
+        case (Left() as text, "latin1" | "latin-1"):
+            return text
     return NOT_PLAIN
 
 
@@ -69,14 +77,18 @@ def _bytes(arguments: tuple[Any, ...], _: Keys) -> Any:
     return NOT_PLAIN if arguments else b""
 
 
-def _bytearray(arguments: tuple[Any, ...], _: Keys) -> Any:
+def _bytearray(arguments: tuple[Any, ...], keys: Keys) -> Any:
     match arguments:
         case ():
             return bytearray()
         case (bytes() as content,):
+            keys.budget.charge(len(content))
             return bytearray(content)
         case (str() as text, "latin-1"):
+            keys.budget.charge(2 * len(text))
             return bytearray(text.encode("latin-1"))
+        case (Left() as content, *_):
+            return content
     return NOT_PLAIN
 
 

@@ -7,17 +7,18 @@ value without places.
 
 from __future__ import annotations
 
-import os
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from resume_daemon.errors import FormatError
-from resume_daemon.files import SMALL_FILE_LIMIT, open_regular
+from resume_daemon.files import open_regular
 from resume_daemon.formats.byte_ranges import HEAD, read_range
 from resume_daemon.formats.dtypes import BITS
-from resume_daemon.formats.inert_pickle import Limits, PickleContent, load
-from resume_daemon.formats.pickle_source import LONG, FileSource
+from resume_daemon.formats.inert_pickle import PickleContent, load
+from resume_daemon.formats.inert_values import Limits
+from resume_daemon.formats.pickle_budget import Budget
+from resume_daemon.formats.pickle_source import FileSource
 from resume_daemon.formats.tensors import TensorSpan
 from resume_daemon.formats.torch_tensors import TENSOR_REBUILDERS, TensorReference, named_tensors
 from resume_daemon.formats.torch_zip import (
@@ -41,11 +42,8 @@ _LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
 """First pickle of a file from before the archives (torch ``serialization.py: MAGIC_NUMBER``)."""
 
 _LEGACY_HEADERS: Final = 3
-_SMALL: Final = 4 * 1024 * 1024
-"""Bytes of an older file, or a plain pickle, up to which it is read whole, and faster."""
-
-_IN_MEMORY: Final = Limits()
-_IN_FILE: Final = Limits(blob=LONG)
+_INFLATED_LIMIT: Final = 64 * 1024 * 1024
+"""Bytes of the pickle in an archive that somebody compressed, which has to be held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +82,23 @@ def read_torch_file(path: Path) -> TorchFile:
         raise FormatError(_OPERATION, path, "it is neither a torch archive nor a pickle")
     if kind is not FileKind.ZIP:
         content = _load_plain(path)
-        tensors = dict(named_tensors(content.value, path))
+        tensors = dict(named_tensors(content, path))
         for name, tensor in tensors.items():
             _check(name, tensor, path)
         return TorchFile(None, content.value, content.references, tensors, ())
     return read_torch_archive(path)
 
 
-def read_torch_archive(path: Path, begin: int = 0, end: int | None = None) -> TorchFile:
+def read_torch_archive(
+    path: Path, begin: int = 0, end: int | None = None, budget: Budget | None = None
+) -> TorchFile:
     """Return what an archive of ``torch.save`` holds that is a part of a file, or all of it.
+
+    Args:
+        path: The file.
+        begin: Where in it the archive begins.
+        end: Where it ends; None for the end of the file.
+        budget: What its pickle may cost, where other archives share that.
 
     Raises:
         FormatError: As ``read_torch_file``.
@@ -109,11 +115,11 @@ def read_torch_archive(path: Path, begin: int = 0, end: int | None = None) -> To
         raise FormatError(_OPERATION, path, "it is a TorchScript program, and no saved state")
     if f"{folder}/version" not in records and f"{folder}/.data/version" not in records:
         raise FormatError(_OPERATION, path, "it has no version, without which torch refuses it")
-    content = load(read_record(path, pickle, SMALL_FILE_LIMIT), path, rebuilders=TENSOR_REBUILDERS)
+    content = _load_record(path, pickle, budget)
     order = records.get(f"{folder}/byteorder")
     if order is not None and read_record(path, order, HEAD) != b"little":
         raise FormatError(_OPERATION, path, "it was written on a big-endian machine")
-    tensors = dict(named_tensors(content.value, path))
+    tensors = dict(named_tensors(content, path))
     storages: dict[str, TensorSpan] = {}
     for name, tensor in tensors.items():
         _check(name, tensor, path)
@@ -162,25 +168,35 @@ _SCALARS: Final[Mapping[str, str]] = {
 }
 
 
+def _load_record(path: Path, record: Record, budget: Budget | None) -> PickleContent:
+    """Return the value of an archive, whose pickle is looked at where it lies if it is stored."""
+    if record.compressed:
+        data = read_record(path, record, _INFLATED_LIMIT)
+        return load(data, path, budget=budget, rebuilders=TENSOR_REBUILDERS)
+    with open_regular(path) as fd:
+        source = FileSource(fd, path, record.begin, record.begin + record.size)
+        return load(source, path, budget=budget, rebuilders=TENSOR_REBUILDERS)
+
+
 def _load_plain(path: Path) -> PickleContent:
     """Return the value of an older torch file, or of a plain pickle."""
     with open_regular(path) as fd:
-        size = os.fstat(fd).st_size
-        if size <= _SMALL:
-            return load_sequence(read_range(fd, 0, size, path), path)
-        return load_sequence(FileSource(fd, path), path, _IN_FILE)
+        return load_sequence(FileSource(fd, path), path)
 
 
-def load_sequence(data: Source, path: Path, limits: Limits = _IN_MEMORY) -> PickleContent:
+def load_sequence(data: Source, path: Path) -> PickleContent:
     """Return the value of an older torch file, whose storages follow it, or of a plain pickle.
 
     Raises:
         FormatError: It is neither.
     """
-    content = load(data, path, limits, rebuilders=TENSOR_REBUILDERS)
+    budget = Budget(Limits())
+    content = load(data, path, budget=budget, rebuilders=TENSOR_REBUILDERS)
     if content.value == _LEGACY_MAGIC:
         for _ in range(_LEGACY_HEADERS):
-            content = load(data, path, limits, begin=content.end, rebuilders=TENSOR_REBUILDERS)
+            content = load(
+                data, path, begin=content.end, budget=budget, rebuilders=TENSOR_REBUILDERS
+            )
     return content
 
 

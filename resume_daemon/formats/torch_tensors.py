@@ -11,18 +11,29 @@ from typing import TYPE_CHECKING, Any, Final
 from resume_daemon.errors import FormatError
 from resume_daemon.formats.dtypes import BITS, TORCH_DTYPES, TORCH_STORAGES
 from resume_daemon.formats.inert_pickle import Call, GlobalReference, PersistentReference
+from resume_daemon.formats.pickle_budget import TENSOR
 from resume_daemon.formats.plain_calls import NOT_PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from resume_daemon.formats.inert_pickle import PickleContent
     from resume_daemon.formats.pickle_keys import Keys
     from resume_daemon.formats.plain_calls import Rebuilder
     from resume_daemon.formats.tensors import TensorSpan
 
 MAX_NAME_LENGTH: Final = 1024
-MAX_TENSORS: Final = 1_000_000
+MAX_NAMES_LENGTH: Final = 32 * 1024 * 1024
+"""Characters of all names: an optimizer of 20,000 parameters has 1,500,000."""
+
+MAX_TENSORS: Final = 200_000
+"""Places that hold a tensor: an optimizer has three for each parameter."""
+
+MAX_DIMENSIONS: Final = 64
+"""The most that numpy has, and twice of what most operations of torch take."""
+
+_MAX_KEY_LENGTH: Final = 200
 
 _OPERATION: Final = "read the torch file"
 _LARGEST: Final = 2**63
@@ -68,71 +79,79 @@ class TensorReference:
         return 1 + sum((length - 1) * step for length, step in steps)
 
 
-_Path = tuple["_Path | None", str | None]
-
-
-def named_tensors(value: Any, path: Path) -> Iterator[tuple[str, TensorReference]]:
+def named_tensors(content: PickleContent, path: Path) -> Iterator[tuple[str, TensorReference]]:
     """Yield every tensor with its path; what is shared or contains itself is entered once.
 
     Raises:
-        FormatError: There are more than ``MAX_TENSORS``, or a path is longer than a name may be.
+        FormatError: There are more than ``MAX_TENSORS``, or their paths are longer than names are.
     """
-    # A place is the place above and the part that leads on: most places hold no tensor, and a
-    # hostile pickle could make their names long.
-    todo: list[tuple[Any, _Path | None]] = [(value, None)]
+    # Most places hold no tensor, so that a name is made only where there is one.
+    places: list[tuple[Iterator[tuple[Any, Any, int]], str | None]] = []
     entered: set[int] = set()
     names: dict[str, int] = {}
-    count = 0
-    while todo:
-        node, place = todo.pop()
-        if isinstance(node, TensorReference):
-            count += 1
-            if count > MAX_TENSORS:
-                raise FormatError(_OPERATION, path, f"it has more than {MAX_TENSORS} tensors")
-            name = _joined(place, path)
-            names[name] = times = names.get(name, 0) + 1
-            yield (name if times == 1 else f"{name}#{times}"), node
-        elif id(node) not in entered and (inside := list(_inside(node))):
-            entered.add(id(node))
-            todo.extend((child, (place, part)) for part, child in reversed(inside))
+    count = letters = 0
+    inside = iter([(None, content.value, 0)])
+    while True:
+        for key, node, position in inside:
+            if type(node) is TensorReference:
+                count += 1
+                if count > MAX_TENSORS:
+                    raise FormatError(_OPERATION, path, f"it has more than {MAX_TENSORS} tensors")
+                parts = [part for _, part in places if part is not None]
+                name = _joined([*parts, _part(key, position)] if places else [], path)
+                letters += len(name) + len(places)
+                if letters > MAX_NAMES_LENGTH:
+                    reason = "the paths to the tensors in it are too long for names"
+                    raise FormatError(_OPERATION, path, reason)
+                names[name] = times = names.get(name, 0) + 1
+                yield (name if times == 1 else f"{name}#{times}"), node
+            elif type(node) in _ENTERED and node:
+                if id(node) in content.shared:
+                    if id(node) in entered:
+                        continue
+                    entered.add(id(node))
+                places.append((inside, _part(key, position) if places else None))
+                inside = _inside(node)
+                break
+        else:
+            if not places:
+                return
+            inside, _ = places.pop()
 
 
-def _inside(node: Any) -> Iterator[tuple[str | None, Any]]:
-    """Yield what a node holds, with the part of the path that leads there."""
-    if isinstance(node, dict):
-        for position, (key, child) in enumerate(node.items()):
-            yield _part(key, position), child
-    elif isinstance(node, (list, tuple)):
-        for position, child in enumerate(node):
-            yield str(position), child
-    elif isinstance(node, Call):
-        yield None, node.arguments
-        yield None, node.keywords
-        yield None, node.state
-        yield None, node.items
-        for position, (key, child) in enumerate(node.entries):
-            yield _part(key, position), child
+_ENTERED: Final = frozenset({dict, list, tuple, Call})
+_NO_PART: Final = object()
 
 
-def _part(key: Any, position: int) -> str:
+def _inside(node: Any) -> Iterator[tuple[Any, Any, int]]:
+    """Yield what a node holds, with the key or the position that leads there."""
+    if type(node) is dict:
+        yield from ((key, child, place) for place, (key, child) in enumerate(node.items()))
+    elif type(node) is Call:
+        for part in (node.arguments, node.keywords, node.state, node.items):
+            yield _NO_PART, part, 0
+        yield from ((key, child, place) for place, (key, child) in enumerate(node.entries))
+    else:
+        yield from ((place, child, place) for place, child in enumerate(node))
+
+
+def _part(key: Any, position: int) -> str | None:
+    if key is _NO_PART:
+        return None
     if isinstance(key, str):
         return key
     small = isinstance(key, int) and abs(key) < _LARGEST
     return str(key) if small or key is None else f"<{position}>"
 
 
-def _joined(place: _Path | None, path: Path) -> str:
-    parts: list[str] = []
-    while place is not None:
-        place, part = place
-        if part is not None:
-            parts.append(part)
-    if sum(map(len, parts)) > MAX_NAME_LENGTH:
+def _joined(parts: list[str | None], path: Path) -> str:
+    texts = [part for part in parts if part is not None]
+    if sum(map(len, texts)) > MAX_NAME_LENGTH:
         raise FormatError(_OPERATION, path, "the path to a tensor in it is too long for a name")
-    return ".".join(reversed(parts)) or "tensor"
+    return ".".join(texts) or "tensor"
 
 
-def _tensor(arguments: tuple[Any, ...], _: Keys) -> Any:
+def _tensor(arguments: tuple[Any, ...], keys: Keys) -> Any:
     """``_rebuild_tensor(storage, offset, size, stride, ...)``, and its later versions."""
     match arguments:
         case (
@@ -153,6 +172,9 @@ def _tensor(arguments: tuple[Any, ...], _: Keys) -> Any:
             dtype = TORCH_DTYPES[name]
     if dtype is None or stored is None:
         return NOT_PLAIN
+    keys.budget.charge(TENSOR, len(shape))
+    if len(key) > _MAX_KEY_LENGTH or len(shape) > MAX_DIMENSIONS:
+        raise ValueError("a tensor has a storage or a number of dimensions that no tensor has")
     if len(shape) != len(stride) or not all(
         type(number) is int and 0 <= number < _LARGEST
         for number in (offset, count, *shape, *stride)

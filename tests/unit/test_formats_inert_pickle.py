@@ -7,7 +7,7 @@ import os
 import pickle
 import struct
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -366,13 +366,13 @@ def test_pickles_inside_pickles_inside_pickles_are_not_followed_for_ever() -> No
         (b"cm\nC\nN\x81.", "arguments that are no tuple"),
         (b"ccopyreg\n_reconstructor\n)R.", "wrong arguments"),
         (b"I12x\n.", "invalid literal"),
-        (b"L" + b"7" * 5000 + b"L\n.", "4300"),
+        (b"L" + b"7" * 5000 + b"L\n.", "a number of 5001 digits is not read"),
         (b"F1.x\n.", "could not convert"),
         (b"Sabc\n.", "no quotes"),
         (b"X\x01\0\0\0\xff.", "codec can't decode"),
         (b"B\xff\xff\xff\xff.", "cut short: 4294967294 bytes of a value are missing"),
         (b"\x8e" + b"\xff" * 8 + b".", "cut short: 18446744073709551614 bytes of a value"),
-        (b"\x8c\x05ab.", "2 bytes of a value are missing"),
+        (b"\x8c\x05ab.", "ends without its last instruction"),
         (b"\x8b\xff\xff\xff\x7f.", "an integer of 2147483647 bytes is not read"),
         (b"\x8b\xff\xff\xff\xff.", "an integer of -1 bytes is not read"),
         (b"\x95" + struct.pack("<Q", 1 << 40) + b"N.", "of a frame are missing"),
@@ -386,30 +386,29 @@ def test_a_large_memo_index_costs_nothing() -> None:
     assert load(b"Nr\xff\xff\xff\xffp2147483648\n0j\xff\xff\xff\xff.", PATH).value is None
 
 
-SMALL = Limits(opcodes=1000, memo=50, containers=100, depth=20, expanded=5000, text=100, integer=8)
+SMALL = Limits(
+    memory=20_000, steps=1000, marks=50, depth=20, expanded=5000, name=20, references=5, integer=8
+)
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         (b"N0" * 1000 + b".", "more than 1000 instructions"),
-        (b"]" * 200 + b".", "more than 100 containers"),
-        (b"(" * 200 + b".", "more than 100 containers"),
-        (b"N\x94" * 100 + b".", "remembers more than 50 values"),
+        (b"]" * 250 + b".", "more than 19 KiB of memory"),
+        (b"(" * 200 + b".", "more than 50 marks"),
+        (b"".join(b"Nr%c\0\0\1" % n for n in range(100)) + b".", "more than 19 KiB of memory"),
+        (b"".join(b"cm\n%c\n" % (65 + n) for n in range(9)) + b".", "more than 5 different"),
+        (b"cmodule\nClassWithALongName\n.", "a name in it has 24 characters"),
+        (b"L123456789L\n.", "a number of 10 digits is not read"),
         (b"]" * 50 + b"a" * 49 + b".", "nested deeper than 20 levels"),
         (b"N" + b"\x85" * 50 + b".", "nested deeper than 20 levels"),
         (b"cm\nf\n" + b")R" * 50 + b".", "nested deeper than 20 levels"),
-        (b"U\x65" + b"x" * 101 + b".", "a text of 101 bytes is not read"),
         (b"\x8a\x09" + b"x" * 9 + b".", "an integer of 9 bytes is not read"),
     ],
 )
 def test_every_bound_holds(data: bytes, words: str) -> None:
     assert words in reason_of(data, SMALL)
-
-
-def test_a_pickle_larger_than_its_bound_is_not_read() -> None:
-    assert "more than 5 bytes" in reason_of(b"NNNNN.", Limits(size=5))
-    assert load(b"NNNN.", PATH, Limits(size=5)).value is None
 
 
 def test_depth_counts_through_what_is_shared_and_finished() -> None:
@@ -445,9 +444,8 @@ def test_keys_chosen_to_collide_are_refused() -> None:
 
 
 def test_a_deep_hostile_pickle_is_dropped_without_a_crash() -> None:
-    limits = replace(Limits(), containers=3_000_000)
     for data in (b"]" * 200_000 + b"a" * 199_999 + b".", b"cm\nf\n" + b")R" * 200_000 + b"."):
-        assert "nested deeper" in reason_of(data, limits)
+        assert "nested deeper" in reason_of(data)
 
 
 def test_what_follows_the_pickle_is_left_alone() -> None:

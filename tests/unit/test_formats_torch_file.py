@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resume_daemon.errors import FormatError
-from resume_daemon.formats import torch_file, torch_tensors
+from resume_daemon.formats import pickle_opcodes, pickle_source, torch_tensors
 from resume_daemon.formats.dtypes import BITS, TORCH_DTYPES, TORCH_STORAGES
 from resume_daemon.formats.inert_pickle import Call
 from resume_daemon.formats.torch_file import TorchFile, read_torch_file, scalar_value
@@ -303,7 +303,8 @@ def test_plain_pickles_are_read(tmp_path: Path) -> None:
 def test_files_from_before_the_archives_are_read(
     filler: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch_file, "_SMALL", 100)
+    monkeypatch.setattr(pickle_source, "_WINDOW", 100)
+    monkeypatch.setattr(pickle_opcodes, "_WINDOW", 64)
     path = tmp_path / "old.pt"
     write_torch_file(path, {"a": "x" * filler, "w": np.zeros(3, np.float32)})
     with zipfile.ZipFile(path) as source:
