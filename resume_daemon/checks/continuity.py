@@ -9,7 +9,7 @@ from resume_daemon.checks.stillness import nothing_to_learn
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.formats.content import Format
 from resume_daemon.layouts.base import Role
-from resume_daemon.layouts.huggingface import shard_total
+from resume_daemon.layouts.transformers_weights import shard_total
 from resume_daemon.manifest import resource_name
 
 if TYPE_CHECKING:

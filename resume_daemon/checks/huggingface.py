@@ -17,7 +17,8 @@ from resume_daemon.checks.presence import (
 )
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.layouts.base import Role
-from resume_daemon.layouts.huggingface import HuggingFace, is_deepspeed, unpaired_adapters
+from resume_daemon.layouts.huggingface import HuggingFace, is_deepspeed
+from resume_daemon.layouts.transformers_weights import unpaired_adapters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

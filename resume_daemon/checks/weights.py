@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.formats.content import ProblemKind
 from resume_daemon.layouts.base import Role
-from resume_daemon.layouts.huggingface import shard_total
+from resume_daemon.layouts.transformers_weights import shard_total
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resume_daemon.layouts import dcp, deepspeed
+from resume_daemon.layouts import deepspeed
 from resume_daemon.layouts.base import (
     RANK,
     STEP,
@@ -24,8 +24,9 @@ from resume_daemon.layouts.base import (
     rule,
     under,
 )
-from resume_daemon.layouts.huggingface import ADAPTERS, FSDP, FSDP_SETS, WEIGHTS, missing_weights
+from resume_daemon.layouts.fsdp_plugin import FSDP, holds_fsdp_model, missing_fsdp
 from resume_daemon.layouts.ranks import missing_ranks
+from resume_daemon.layouts.transformers_weights import ADAPTERS, WEIGHTS, missing_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,12 +87,10 @@ class Accelerate(Layout):
         """Return whether the weights are there, and what of the rest is lost."""
         parts = self.parts(listing)
         folders = {name[: name.index("/") + 1] for name in listing if "/" in name}
-        sharded = sorted(f for f in folders if f.startswith(("pytorch_model_fsdp", "optimizer_")))
-        missing = [each for folder in sharded for each in dcp.missing_in(folder, listing, around)]
-        missing += missing_ranks({n: part for n, part in parts.items() if part.of in FSDP_SETS})
+        missing = list(missing_fsdp(parts, listing, around))
         if f"{_DEEPSPEED}/" in folders:
             missing += deepspeed.missing_in(f"{_DEEPSPEED}/", listing, around)
-        elif not any(folder.startswith("pytorch_model_fsdp") for folder in sharded):
+        elif not holds_fsdp_model(listing):
             missing += missing_weights(parts, listing, around)
         lost = list(missing_ranks({n: part for n, part in parts.items() if part.role is Role.RNG}))
         if not any(part.role is Role.RNG for part in parts.values()):

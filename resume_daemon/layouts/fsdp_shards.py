@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.layouts.base import RANK, WORLD, Format, Missing, Role, Rule, rule, under
-from resume_daemon.layouts.huggingface import EXPORTED, missing_shards
 from resume_daemon.layouts.ranks import missing_ranks
+from resume_daemon.layouts.transformers_weights import EXPORTED, missing_shards
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,8 +24,13 @@ from resume_daemon.layouts.base import (
     under,
 )
 from resume_daemon.layouts.dcp import dcp_rules
-from resume_daemon.layouts.huggingface import ADAPTERS, SIDE_FILES, WEIGHTS, missing_weights
 from resume_daemon.layouts.ranks import missing_ranks
+from resume_daemon.layouts.transformers_weights import (
+    ADAPTERS,
+    SIDE_FILES,
+    WEIGHTS,
+    missing_weights,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from resume_daemon.layouts.base import Format, Missing, Role, rule, under
 from resume_daemon.layouts.dcp import dcp_rules, missing_in
-from resume_daemon.layouts.huggingface import EXPORTED, SIDE_FILES, missing_weights
 from resume_daemon.layouts.megatron_dist import INSIDE, dist_rules, holds, missing_dist
+from resume_daemon.layouts.transformers_weights import EXPORTED, SIDE_FILES, missing_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

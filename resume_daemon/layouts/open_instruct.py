@@ -24,8 +24,8 @@ from resume_daemon.layouts.base import (
     under,
 )
 from resume_daemon.layouts.dcp import dcp_rules, missing_in
-from resume_daemon.layouts.huggingface import WEIGHTS, missing_weights
 from resume_daemon.layouts.ranks import missing_ranks, world_size
+from resume_daemon.layouts.transformers_weights import WEIGHTS, missing_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,9 +25,9 @@ from resume_daemon.layouts.base import (
     rule,
     under,
 )
-from resume_daemon.layouts.huggingface import EXPORTED, missing_weights
 from resume_daemon.layouts.megatron_dist import INSIDE, dist_rules, missing_dist
 from resume_daemon.layouts.published import is_published
+from resume_daemon.layouts.transformers_weights import EXPORTED, missing_weights
 from resume_daemon.layouts.verl import SIDE, TRACKER, is_stub, judged, missing_data
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import pytest
 from resume_daemon.errors import FormatError
 from resume_daemon.formats.content import Content
 from resume_daemon.layouts.base import Around, Format, Role
-from resume_daemon.layouts.huggingface import HuggingFace, shard_total, unpaired_adapters
+from resume_daemon.layouts.huggingface import HuggingFace
 from resume_daemon.layouts.registry import is_checkpoint_name, layout_of
+from resume_daemon.layouts.transformers_weights import shard_total, unpaired_adapters
 from resume_daemon.listing import Entry, EntryKind, Listing
 
 if TYPE_CHECKING:
