@@ -10,6 +10,7 @@ from resume_daemon.findings import Code
 REPORTERS = (
     "resume_daemon.checks.presence",
     "resume_daemon.checks.huggingface",
+    "resume_daemon.checks.deepspeed",
     "resume_daemon.checks.companions",
     "resume_daemon.checks.readable",
     "resume_daemon.checks.weights",

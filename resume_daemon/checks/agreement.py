@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.layouts.base import Role
+from resume_daemon.layouts.huggingface import is_deepspeed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -222,6 +223,8 @@ def _check_counters(step: int, evidence: Evidence) -> Iterator[Finding]:
     save shows in one of them alone. Where only one of them counts, it cannot be told which it is.
     """
     scheduler, optimizer = scheduler_step(evidence), optimizer_step(evidence)
+    if is_deepspeed(evidence.listing):
+        optimizer = None  # The engine's steps may be ahead (transformers issue 12427).
     # Where the name disagrees with the trainer's step, that step is what is wrong.
     named = evidence.step in {None, step}
     if named and scheduler == optimizer is not None and optimizer < step:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.layouts.base import Role
+from resume_daemon.layouts.deepspeed import padding_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,18 +55,22 @@ OPTIMIZER_NOT_FINITE = Code(
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each tensor whose values cannot be what the trainer meant to save."""
+    unused = padding_in(evidence.contents)
     for role, code in (
         (Role.WEIGHTS, WEIGHTS_NOT_FINITE),
         (Role.OPTIMIZER, OPTIMIZER_NOT_FINITE),
     ):
         for name, tensors in evidence.statistics(role):
-            yield from _not_finite(name, tensors, code)
+            yield from _not_finite(name, tensors, code, unused.get(name, 0))
     for name, tensors in evidence.statistics(Role.WEIGHTS):
         yield from _impossible(name, tensors)
 
 
-def _not_finite(name: str, tensors: tuple[TensorStatistics, ...], code: Code) -> Iterator[Finding]:
-    damaged = [t for t in tensors if t.nan or (t.infinite and not _is_mask(t))]
+def _not_finite(
+    name: str, tensors: tuple[TensorStatistics, ...], code: Code, unused: int
+) -> Iterator[Finding]:
+    """Find tensors with more values that are not finite than have no meaning."""
+    damaged = [t for t in tensors if t.nan + t.infinite > unused and (t.nan or not _is_mask(t))]
     if damaged:
         first = damaged[0]
         others = f", and {len(damaged) - 1} more tensors" if len(damaged) > 1 else ""

@@ -188,7 +188,8 @@ class Facts:
 class Rule:
     """A pattern of file names and what such files are.
 
-    Groups named ``rank`` and ``world`` give the numbers of the part.
+    Groups named ``rank`` and ``world`` give the numbers of the part, and one named ``of`` what
+    distinguishes its set of ranks from others.
     """
 
     pattern: re.Pattern[str]
@@ -200,11 +201,12 @@ class Rule:
         if match is None:
             return None
         groups = match.groupdict()
-        rank, world = groups.get("rank"), groups.get("world")
+        rank, world, of = groups.get("rank"), groups.get("world"), groups.get("of")
         if rank is None and world is None:
             return self.part
         return replace(
             self.part,
+            of=self.part.of if of is None else f"{self.part.of} {of}",
             rank=self.part.rank if rank is None else int(rank),
             world=self.part.world if world is None else int(world),
         )

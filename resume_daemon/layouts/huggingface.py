@@ -109,7 +109,9 @@ class HuggingFace(Layout):
         missing = [] if saved else [Missing(Role.TRAINER_STATE, TRAINER_STATE)]
         parts = self.parts(listing)
         tags = sorted({match[0] for name in listing if (match := _DEEPSPEED.match(name))})
-        for tag in tags:
+        # One that an earlier save of the same step left behind is not loaded.
+        named = f"{deepspeed.named_tag(listing, around)}/" if tags else ""
+        for tag in [named] if named in tags else tags:
             missing += deepspeed.missing_in(tag, listing, around)
         if tags:
             missing += deepspeed.missing_tag(listing, around)

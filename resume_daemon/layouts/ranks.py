@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from resume_daemon.layouts.base import Missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from resume_daemon.layouts.base import Part, Role
 
@@ -45,11 +45,23 @@ def missing_ranks(parts: Mapping[str, Part], world: int | None = None) -> Iterat
     """
     expected = world_size(parts) if world is None else world
     for (of, role, _), files in rank_sets(parts).items():
-        count = expected - sum(rank < expected for rank in files)
-        if not count:
-            continue
-        ranks = list(islice((r for r in range(expected) if r not in files), _SHOWN))
-        shown = ", ".join(map(str, ranks)) + (", ..." if count > len(ranks) else "")
-        example = next(iter(files.values()))
-        what = f"{of or role.value} of rank {shown} ({count} of {expected}; {example} is there)"
-        yield Missing(role, what)
+        yield from missing_of(files, range(expected), of or role.value, role)
+
+
+def missing_of(
+    files: Mapping[int, str], ranks: Collection[int], what: str, role: Role
+) -> Iterator[Missing]:
+    """Yield in one sentence the ranks of which a set has no file; nothing where none is missing.
+
+    Args:
+        files: The set's files, by rank.
+        ranks: Those that have to be there.
+        what: What the set is.
+        role: The part of the training state that it is.
+    """
+    count = len(ranks) - sum(rank in ranks for rank in files)
+    if count:
+        absent = list(islice((rank for rank in ranks if rank not in files), _SHOWN))
+        shown = ", ".join(map(str, absent)) + (", ..." if count > len(absent) else "")
+        there = f"; {files[min(files)]} is there" if files else ""
+        yield Missing(role, f"{what} of rank {shown} ({count} of {len(ranks)}{there})")
