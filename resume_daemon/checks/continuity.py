@@ -94,8 +94,9 @@ def _reshaped(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
     def counted(file: str, tensor: str) -> bool:
         """Of a whole state, what callbacks keep comes and goes: a list of the best scores, say."""
         part = evidence.parts.get(file)
-        whole = part is None or part.role is not Role.STATE or not part.inside
-        return whole or part.role_of(tensor) is not Role.OTHER
+        if part is None or part.role is not Role.STATE or not part.inside:
+            return True
+        return part.role_of(tensor) is not Role.OTHER
 
     now = {
         name: {t.name: (t.dtype, t.shape) for t in scan.tensors if counted(name, t.name)}

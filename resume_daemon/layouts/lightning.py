@@ -2,7 +2,8 @@
 
 Source: lightning 2.6 ``pytorch/callbacks/model_checkpoint.py`` (names),
 ``pytorch/trainer/connectors/checkpoint_connector.py: dump_checkpoint`` (keys; ``hpc_ckpt_K``),
-``pytorch/strategies/fsdp.py: save_checkpoint`` (``meta.pt`` last) and ``strategies/deepspeed.py``.
+``pytorch/strategies/fsdp.py`` and ``model_parallel.py: save_checkpoint`` (``meta.pt`` last), and
+``strategies/deepspeed.py``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
     from resume_daemon.listing import Listing
 
 _INSIDE = (("state_dict.", Role.WEIGHTS), ("optimizer_states.", Role.OPTIMIZER))
+_SHARDED = (
+    ("model.", Role.WEIGHTS),
+    ("state_dict.", Role.WEIGHTS),
+    ("optimizer_", Role.OPTIMIZER),
+)
+"""As FSDP, and as ModelParallelStrategy call them."""
 _NAMES = (
     name_of(rf"(?:.*[^A-Za-z])?step={STEP}(?:[^0-9].*)?\.ckpt"),
     # The step of these lies inside: templates without it, versions of saves on SIGTERM, the last.
@@ -85,7 +92,7 @@ class Lightning(Layout):
     rules = (
         rule(r"[^/]+\.ckpt", Role.STATE, Format.TORCH, inside=_INSIDE),
         rule(r"meta\.pt", Role.STATE, Format.TORCH),
-        *dcp.dcp_rules(Role.STATE, (("model.", Role.WEIGHTS), ("optimizer", Role.OPTIMIZER))),
+        *dcp.dcp_rules(Role.STATE, _SHARDED),
         *under("checkpoint", deepspeed.deepspeed_rules()),
         rule(deepspeed.LATEST, Role.SHARD_METADATA, Format.TEXT),
     )
