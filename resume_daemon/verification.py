@@ -184,13 +184,8 @@ def verify(
 
 
 def _step(layout: Layout, evidence: Evidence) -> int | None:
-    """Return the step that the name declares, or that a file records, or else the number."""
-    if evidence.step is not None:
-        return evidence.step
-    if not layout.number_is_step:
-        return layout.step_of(evidence.name)
-    recorded = next((step for _, step in evidence.recorded_steps), None)
-    return layout.step_of(evidence.name) if recorded is None else recorded
+    """Return the trainer's step, or else the number, where the name has one."""
+    return evidence.step if evidence.step is not None else layout.step_of(evidence.name) or None
 
 
 def _unfinished(completeness: Completeness) -> bool:
@@ -225,7 +220,6 @@ def _gather(
         changed = {old: stable[new] for old, new in names.items() if stable.get(new, old) != old}
         return manifest.renamed(changed) if changed else manifest
 
-    previous = comparable(references.previous)
     contents: dict[str, Content] = {}
     unreadable: dict[str, FormatError] = {}
     parts = layout.parts(listing)
@@ -246,10 +240,23 @@ def _gather(
             # A tokenizer of 10 MB becomes 100 MB of objects, of which only the kind is looked at.
             content = Content(value=type(content.value)())
         contents[name] = content
+    recorded = tuple(layout.recorded_steps(contents))
+    declared = layout.declared_step(listing.name)
+    step = declared
+    if step is None and layout.number_is_step:
+        step = next((each for _, each in recorded), None)
+
+    def not_later(manifest: Manifest | None) -> Manifest | None:
+        """Where the step lies inside, a name does not tell which of two comes first."""
+        later = manifest is not None and (manifest.step or 0) > (step or 0)
+        return None if later and step is not None else manifest
+
+    previous = not_later(comparable(references.previous))
     return Evidence(
         name=listing.name,
         layout=layout.name,
-        step=layout.declared_step(listing.name),
+        declared=declared,
+        step=step,
         listing=listing,
         parts=parts,
         completeness=layout.reconsidered(completeness, contents, surroundings),
@@ -259,14 +266,14 @@ def _gather(
             if file.name not in listing
         },
         contents=contents,
-        recorded_steps=tuple(layout.recorded_steps(contents)),
+        recorded_steps=recorded,
         unreadable=unreadable,
         plain_optimizer=layout.plain_optimizer,
         optimizer_steps=_optimizer_steps(listing, parts, contents),
         stated_digests=layout.stated_digests(contents),
         scans={},
         previous=previous,
-        earlier=comparable(references.earlier),
+        earlier=not_later(comparable(references.earlier)),
         recorded=references.recorded,
         allowed=options.allowed,
         limits=options.limits,

@@ -115,7 +115,7 @@ def _checkpoints(path: Path) -> list[Path]:
     from resume_daemon.listing import list_directory  # noqa: PLC0415 - as above
 
     hint = "Give a checkpoint, or the run directory that holds them."
-    if is_checkpoint_file(path.name) and path.is_file():
+    if path.is_file() and (is_checkpoint_file(path.name) or _is_known_file(path)):
         return [path]
     real = check_run(path, "verify", missing=hint)
     listing = list_directory(real, boundary=real.parent)
@@ -136,6 +136,16 @@ def _checkpoints(path: Path) -> list[Path]:
     if found:
         return found
     raise UsageError("verify", path, unknown_reason(listing, around(listing, real)), hint=hint)
+
+
+def _is_known_file(path: Path) -> bool:
+    """Return whether a file whose name tells nothing is a checkpoint by what it is."""
+    from resume_daemon.layouts.registry import layout_of, list_checkpoint  # noqa: PLC0415 - as above
+
+    try:
+        return layout_of(list_checkpoint(path, boundary=path.parent)) is not None
+    except ResumeDaemonError:
+        return False
 
 
 def _verify_all(

@@ -230,7 +230,7 @@ class CheckpointKeeper:
         withdrawn at once.
         """
         known = self._recorder.state.checkpoints
-        named = [(step, name) for name in self.roster.members if (step := step_of(name))]
+        named = [(step, name) for name in self.roster.members if (step := self._step(name))]
         for step, name in sorted(named, reverse=True):
             if name not in known:
                 return None
@@ -276,6 +276,11 @@ class CheckpointKeeper:
             if name in self.roster.members
         ]
         return Judged(_PREFIXES, tuple(conditions))
+
+    def _step(self, name: str) -> int | None:
+        """Return the step that the last verdict gave, which may lie inside, or else the name's."""
+        known = self._recorder.state.checkpoints.get(name)
+        return known.step if known is not None and known.step is not None else step_of(name)
 
     def _retry_at(self, name: str) -> float:
         return self._failed[name].retry_at if name in self._failed else 0.0
@@ -335,7 +340,7 @@ class CheckpointKeeper:
                     "checkpoint": name,
                     "path": str(self._run / name),
                     "layout": known.layout if known else "",
-                    "step": step_of(name),
+                    "step": self._step(name),
                     "verdict": Verdict.ROTATED.value,
                     "codes": [],
                     "why": why,
@@ -366,7 +371,7 @@ class CheckpointKeeper:
         )
 
     def _references(self, name: str) -> References:
-        step = step_of(name)
+        step = self._step(name)
         states = self._recorder.state.checkpoints.values()
         earlier = sorted(
             (
