@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from tests.daemon.conftest import RunningDaemon
 
-OFTEN = "scrub: {interval_hours: 0.0003, mib_per_second: 1000}\n"
-SLOWLY = "scrub: {interval_hours: 0.0003, mib_per_second: 0.05}\n"
+OFTEN = "scrub: {interval_hours: 0.0001, mib_per_second: 1000}\n"
+SLOWLY = "scrub: {interval_hours: 0.0001, mib_per_second: 0.15}\n"
 
 
 def configure(daemon: RunningDaemon, more: str) -> None:
@@ -85,7 +85,7 @@ def test_a_new_checkpoint_does_not_wait_for_a_scrub_which_goes_on_afterwards(
 def test_the_verification_of_an_older_checkpoint_gives_way_to_a_newer_one(
     run: Path, daemon: RunningDaemon
 ) -> None:
-    configure(daemon, "verify: {read_mib_per_second: 0.1}\nlog: {level: debug}\n")
+    configure(daemon, "verify: {read_mib_per_second: 0.2}\nlog: {level: debug}\n")
     write_checkpoint(run, 5)
     daemon.start()
     daemon.wait_for(lambda _: "VerifyJob" in daemon.log.read_text())
