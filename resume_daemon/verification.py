@@ -20,6 +20,7 @@ from resume_daemon.formats.torch_file import scalar_value
 from resume_daemon.layouts.around import around
 from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.registry import layout_of, list_checkpoint, unknown_reason
+from resume_daemon.ledger.record import rfc3339
 from resume_daemon.limits import Limits
 from resume_daemon.listing import EntryKind
 from resume_daemon.manifest import Manifest, ManifestFile, Resource, TensorRecord, resource_name
@@ -28,6 +29,7 @@ from resume_daemon.reading.scan import ReadOptions, scan_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from resume_daemon.layouts.base import Around, Completeness, Layout, Part
@@ -61,6 +63,7 @@ class Verification:
         manifest: Every digest and tensor record, where every byte was read.
         bytes_read: Bytes of files that were read whole.
         seconds: Wall-clock time that it took.
+        judged_at: When, where the verdict is an earlier one (UTC); None for now.
     """
 
     path: Path
@@ -72,6 +75,7 @@ class Verification:
     manifest: Manifest | None
     bytes_read: int
     seconds: float
+    judged_at: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the shape that ``verify --json`` promises."""
@@ -83,6 +87,7 @@ class Verification:
             "findings": [finding.as_json() for finding in self.findings],
             "bytes_read": self.bytes_read,
             "seconds": round(self.seconds, 3),
+            "judged_at": None if self.judged_at is None else rfc3339(self.judged_at),
         }
 
 
