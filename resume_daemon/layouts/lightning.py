@@ -108,6 +108,10 @@ class Lightning(Layout):
         """
         return None
 
+    def stable_name(self, file: str) -> str:
+        """Return one name for every file of checkpoints: templates put metrics into names."""
+        return "(itself)" if file.endswith(".ckpt") and "/" not in file else file
+
     def recognises(self, listing: Listing) -> bool:
         """Return whether it is such a file, or a directory with the parts of a strategy."""
         if listing.file is not None:
