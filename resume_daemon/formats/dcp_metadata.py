@@ -25,6 +25,17 @@ _OPERATION: Final = "read the shard metadata of"
 _LARGEST: Final = 2**63
 _MOST_DIMENSIONS: Final = 64
 _MOST_PROBLEMS: Final = 8
+_MODULES: Final = frozenset(
+    {
+        "torch.distributed.checkpoint.metadata",
+        "torch.distributed.checkpoint.filesystem",
+        # Until 2.2, and until 1.13.
+        "torch.distributed._shard.sharded_tensor.metadata",
+        "torch.distributed._shard.checkpoint.metadata",
+        "torch.distributed._shard.checkpoint.filesystem",
+    }
+)
+"""Where the library's classes are: a name that is not among them is a damaged one."""
 
 Shape = tuple[int, ...]
 
@@ -114,7 +125,7 @@ def _parse(value: Any) -> tuple[DcpMetadata, list[Problem]]:
             continue
         fields = _state(entry, "TensorStorageMetadata")
         tensors[name] = shape = _shape(fields["size"])
-        dtype = _dtype(getattr(fields["properties"], "state", None))
+        dtype = _dtype(fields["properties"])
         pieces = [
             (_shape(piece["offsets"]), _shape(piece["sizes"]))
             for piece in (_state(each, "ChunkStorageMetadata") for each in fields["chunks"])
@@ -171,10 +182,16 @@ def _gaps(shape: Shape, pieces: list[tuple[Shape, Shape]]) -> Iterator[str]:
 def _state(value: Any, kind: str) -> Mapping[str, Any]:
     """Return the attributes of an object of a class of ``torch.distributed.checkpoint``."""
     function, state = getattr(value, "function", None), getattr(value, "state", None)
-    named = isinstance(function, GlobalReference) and function.name == kind
-    if not named or not isinstance(state, dict):
+    if not _is_named(function, kind) or not isinstance(state, dict):
         raise ValueError(f"there is no {kind} where one should be")
     return state
+
+
+def _is_named(function: Any, kind: str) -> bool:
+    """Return whether a class is the library's; a writer of somebody else's may have its own."""
+    if not isinstance(function, GlobalReference) or function.name != kind:
+        return False
+    return function.module in _MODULES or function.module.partition(".")[0] != "torch"
 
 
 def _shape(value: Any) -> Shape:
@@ -185,9 +202,11 @@ def _shape(value: Any) -> Shape:
     return tuple(value)
 
 
-def _dtype(state: Any) -> str | None:
+def _dtype(properties: Any) -> str | None:
     """Return the element type of ``TensorProperties``, the first of its state."""
-    match state:
+    if not _is_named(getattr(properties, "function", None), "TensorProperties"):
+        raise ValueError("there are no TensorProperties where they should be")
+    match getattr(properties, "state", None):
         case (GlobalReference("torch", name), *_):
             return TORCH_DTYPES.get(name)
     return None
