@@ -8,6 +8,7 @@ from resume_daemon.checks import agreement
 from resume_daemon.checks.stillness import nothing_to_learn
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.formats.content import Format
+from resume_daemon.formats.dcp_metadata import one_character_apart
 from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.huggingface import shard_total
 from resume_daemon.manifest import resource_name
@@ -131,7 +132,7 @@ def _is_misspelt(now: Mapping[str, Iterable[str]], then: Mapping[str, Iterable[s
     if len(held - known) != 1 or len(known - held) != 1:
         return False
     (new,), (old,) = held - known, known - held
-    return len(new) == len(old) and sum(a != b for a, b in zip(new, old, strict=True)) == 1
+    return one_character_apart(new, old)
 
 
 def _shown(tensor: tuple[str, tuple[int, ...]] | None) -> str:

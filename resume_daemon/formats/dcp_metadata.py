@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from resume_daemon.formats.inert_values import Reference
+
 _OPERATION: Final = "read the shard metadata of"
 _LARGEST: Final = 2**63
 _MOST_DIMENSIONS: Final = 64
@@ -36,6 +38,23 @@ _MODULES: Final = frozenset(
     }
 )
 """Where the library's classes are: a name that is not among them is a damaged one."""
+
+_NAMES: Final = frozenset(
+    {
+        "Metadata",
+        "TensorStorageMetadata",
+        "BytesStorageMetadata",
+        "ChunkStorageMetadata",
+        "TensorProperties",
+        "MetadataIndex",
+        "StorageMeta",
+        "MEM_FORMAT_ENCODING",
+        "_MEM_FORMAT_ENCODING",
+        "_StorageInfo",
+        "_StoragePrefix",
+    }
+)
+"""What the library has in them (torch 2.13); later versions may have more."""
 
 Shape = tuple[int, ...]
 
@@ -94,6 +113,8 @@ def read_dcp_metadata(path: Path) -> Content:
     """
     loaded = load(read_bounded(path, SMALL_FILE_LIMIT), path)
     try:
+        for reference in loaded.references:
+            _check_name(reference)
         metadata, problems = _parse(loaded.value)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FormatError(_OPERATION, path, f"it is not what torch writes: {error}") from None
@@ -185,6 +206,19 @@ def _state(value: Any, kind: str) -> Mapping[str, Any]:
     if not _is_named(function, kind) or not isinstance(state, dict):
         raise ValueError(f"there is no {kind} where one should be")
     return state
+
+
+def _check_name(reference: Reference) -> None:
+    """Raise where a name is one of the library's with another character in it."""
+    if reference.module in _MODULES and reference.name not in _NAMES:
+        for name in _NAMES:
+            if one_character_apart(reference.name, name):
+                raise ValueError(f"it names {reference.name!r}, which is {name} misspelt")
+
+
+def one_character_apart(left: str, right: str) -> bool:
+    """Return whether two names differ in one character, as after a flipped bit."""
+    return len(left) == len(right) and sum(a != b for a, b in zip(left, right, strict=True)) == 1
 
 
 def _is_named(function: Any, kind: str) -> bool:
