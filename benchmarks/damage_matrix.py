@@ -1,8 +1,8 @@
 """What of all damage is seen: every layout, every file, every kind of damage, as a table.
 
-A cell counts how many files of a layout were damaged in one way, and of how many of them somebody is
-told. What is not seen is listed below the table with the reason why nothing at first sight could see
-it; the tests hold that list against what happens (``tests/unit/test_damage_matrix.py``).
+A cell counts how many files of a layout were damaged in one way, and of how many of them somebody
+is told. What is not seen is listed below the table with the reason why nothing at first sight could
+see it; the tests hold that list against what happens (``tests/unit/test_damage_matrix.py``).
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from _harness import RESULTS
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks._harness import RESULTS
 from tests.damage_matrix import DAMAGES, Cell, matrix
 from tests.layouts import builders
 

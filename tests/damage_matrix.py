@@ -238,6 +238,7 @@ _NOT_COMPARED = (
     "a description of shapes beside no values; the files that hold the values are compared"
 )
 
+_LAST = "as after the last epoch, which has none; that it is not there is told as an information"
 _PLAIN_PICKLE = "a plain pickle has no checksum: another value looks like any other"
 
 UNSEEN: Final[tuple[tuple[str, str], ...]] = (
@@ -278,8 +279,6 @@ UNSEEN: Final[tuple[tuple[str, str], ...]] = (
     (r"open-instruct(?:-epochs)? \| COMPLETED \| .*(?:cut|empty|tail|bit).*", _NOT_STATE),
     (r"(?:verl|skyrl).* \| .*fsdp_config\.json \| missing", _NOT_STATE),
     (r"skyrl.* \| .*fsdp_config\.json \| flipped bit", _TEXT),
-    (r"(?:verl|skyrl|nemo).* \| .*metadata\.json \| flipped bit", _TEXT),
-    (r"(?:nemo-rl|skyrl|verl)-megatron.* \| (?!.*/model/).*\.metadata \| flipped bit", _TEXT),
     (r"verl-megatron.* \| .*(?:actor/ckpt_contents|r_config)\.json \| flipped bit", _TEXT),
     (r"nemo-rl.* \| config\.yaml \| (?:cut|flipped).*", _TEXT),
     (r".* \| (?:.*/)?(?:data|data_\d|progress|sampler)\.(?:pt|bin) \| other step's file", _NO_MARK),
@@ -291,5 +290,15 @@ UNSEEN: Final[tuple[tuple[str, str], ...]] = (
     (r"open-instruct-deepspeed \| .*_model_states\.pt \| other step's file", _NOT_COMPARED),
     (r"open-instruct(?:-epochs)? \| random_states_1\.pkl \| missing", _FEWER),
     (r"verl-sft \| data_1\.pt \| missing", _FEWER),
+    (r"megatron.* \| tokenizer/tokenizer\.json \| missing", _NOT_STATE),
+    (r"ms-swift-megatron-export \| config\.json \| (?:missing|flipped bit|wrong.*)", _NOT_STATE),
+    (r"ms-swift-megatron-export \| model\.safetensors \| missing", _OTHER_COPY),
+    (r"ms-swift-megatron-weights \| config\.json \| (?:flipped bit|wrong JSON type)", _TEXT),
+    (r"torchtitan-last-export \| sharded/.* \| (?:missing|zero tail|other step.*)", _OTHER_COPY),
+    (r"torchtune.* \| config\.json \| flipped bit", _TEXT),
+    (r"torchtune(?:-lora)? \| original_repo_id\.json \| missing", _NOT_STATE),
+    (r"torchtune.* \| original_repo_id\.json \| (?:flipped bit|wrong.*)", _NOT_STATE),
+    (r"torchtune-lora \| adapter_config\.json \| (?:missing|wrong.*)", _NOT_STATE),
+    (r"torchtune(?:-lora)? \| recipe_state\.pt \| missing", _LAST),
 )
 """Patterns of cells that nothing at first sight could see, each with the reason."""

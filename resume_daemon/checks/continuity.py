@@ -8,12 +8,13 @@ from resume_daemon.checks import agreement
 from resume_daemon.checks.stillness import nothing_to_learn
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.formats.content import Format
+from resume_daemon.formats.dcp_metadata import one_character_apart
 from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.transformers_weights import shard_total
 from resume_daemon.manifest import resource_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from resume_daemon.evidence import Evidence
     from resume_daemon.manifest import Manifest
@@ -91,13 +92,20 @@ def _vanished(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
 
 
 def _reshaped(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
+    def counted(file: str, tensor: str) -> bool:
+        """Of a whole state, what callbacks keep comes and goes: a list of the best scores, say."""
+        part = evidence.parts.get(file)
+        if part is None or part.role is not Role.STATE or not part.inside:
+            return True
+        return part.role_of(tensor) is not Role.OTHER
+
     now = {
-        name: {t.name: (t.dtype, t.shape) for t in scan.tensors}
+        name: {t.name: (t.dtype, t.shape) for t in scan.tensors if counted(name, t.name)}
         for name, scan in evidence.scans.items()
         if scan.tensors
     }
     then = {
-        name: {t.name: (t.dtype, t.shape) for t in tensors}
+        name: {t.name: (t.dtype, t.shape) for t in tensors if counted(name, t.name)}
         for name, tensors in before.tensors.items()
     }
     # With another number of ranks or shards everything is cut anew.
@@ -106,7 +114,7 @@ def _reshaped(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
     # A file that was cut short lacks tensors, and that is told.
     whole = [name for name in now if not evidence.contents[name].problems]
     changed = sorted(name for name in whole if now[name] != then[name])
-    everything = len(changed) == len(now) and len(now) > 1
+    everything = len(changed) == len(now) and len(now) > 1 and not _is_misspelt(now, then)
     for name in changed:
         tensors = {t: now[name].get(t) for t in now[name] | then[name]}
         first = next(t for t in tensors if now[name].get(t) != then[name].get(t))
@@ -116,6 +124,22 @@ def _reshaped(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
             file=name,
             severity=Severity.INFO if everything else None,
         )
+
+
+def _is_misspelt(now: Mapping[str, Iterable[str]], then: Mapping[str, Iterable[str]]) -> bool:
+    """Return whether one tensor's name differs in one character, and nothing else does.
+
+    That is no other model: the metadata of shards, which name the tensors, have no checksum.
+    """
+    # A piece of a tensor has its place behind the name.
+    held, known = (
+        {name.partition("@")[0] for names in each.values() for name in names}
+        for each in (now, then)
+    )
+    if len(held - known) != 1 or len(known - held) != 1:
+        return False
+    (new,), (old,) = held - known, known - held
+    return one_character_apart(new, old)
 
 
 def _shown(tensor: tuple[str, tuple[int, ...]] | None) -> str:

@@ -21,10 +21,40 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from resume_daemon.formats.inert_values import Reference
+
 _OPERATION: Final = "read the shard metadata of"
 _LARGEST: Final = 2**63
 _MOST_DIMENSIONS: Final = 64
 _MOST_PROBLEMS: Final = 8
+_MODULES: Final = frozenset(
+    {
+        "torch.distributed.checkpoint.metadata",
+        "torch.distributed.checkpoint.filesystem",
+        # Until 2.2, and until 1.13.
+        "torch.distributed._shard.sharded_tensor.metadata",
+        "torch.distributed._shard.checkpoint.metadata",
+        "torch.distributed._shard.checkpoint.filesystem",
+    }
+)
+"""Where the library's classes are: a name that is not among them is a damaged one."""
+
+_NAMES: Final = frozenset(
+    {
+        "Metadata",
+        "TensorStorageMetadata",
+        "BytesStorageMetadata",
+        "ChunkStorageMetadata",
+        "TensorProperties",
+        "MetadataIndex",
+        "StorageMeta",
+        "MEM_FORMAT_ENCODING",
+        "_MEM_FORMAT_ENCODING",
+        "_StorageInfo",
+        "_StoragePrefix",
+    }
+)
+"""What the library has in them (torch 2.13); later versions may have more."""
 
 Shape = tuple[int, ...]
 
@@ -83,6 +113,8 @@ def read_dcp_metadata(path: Path) -> Content:
     """
     loaded = load(read_bounded(path, SMALL_FILE_LIMIT), path)
     try:
+        for reference in loaded.references:
+            _check_name(reference)
         metadata, problems = _parse(loaded.value)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FormatError(_OPERATION, path, f"it is not what torch writes: {error}") from None
@@ -114,7 +146,7 @@ def _parse(value: Any) -> tuple[DcpMetadata, list[Problem]]:
             continue
         fields = _state(entry, "TensorStorageMetadata")
         tensors[name] = shape = _shape(fields["size"])
-        dtype = _dtype(getattr(fields["properties"], "state", None))
+        dtype = _dtype(fields["properties"])
         pieces = [
             (_shape(piece["offsets"]), _shape(piece["sizes"]))
             for piece in (_state(each, "ChunkStorageMetadata") for each in fields["chunks"])
@@ -171,10 +203,29 @@ def _gaps(shape: Shape, pieces: list[tuple[Shape, Shape]]) -> Iterator[str]:
 def _state(value: Any, kind: str) -> Mapping[str, Any]:
     """Return the attributes of an object of a class of ``torch.distributed.checkpoint``."""
     function, state = getattr(value, "function", None), getattr(value, "state", None)
-    named = isinstance(function, GlobalReference) and function.name == kind
-    if not named or not isinstance(state, dict):
+    if not _is_named(function, kind) or not isinstance(state, dict):
         raise ValueError(f"there is no {kind} where one should be")
     return state
+
+
+def _check_name(reference: Reference) -> None:
+    """Raise where a name is one of the library's with another character in it."""
+    if reference.module in _MODULES and reference.name not in _NAMES:
+        for name in _NAMES:
+            if one_character_apart(reference.name, name):
+                raise ValueError(f"it names {reference.name!r}, which is {name} misspelt")
+
+
+def one_character_apart(left: str, right: str) -> bool:
+    """Return whether two names differ in one character, as after a flipped bit."""
+    return len(left) == len(right) and sum(a != b for a, b in zip(left, right, strict=True)) == 1
+
+
+def _is_named(function: Any, kind: str) -> bool:
+    """Return whether a class is the library's; a writer of somebody else's may have its own."""
+    if not isinstance(function, GlobalReference) or function.name != kind:
+        return False
+    return function.module in _MODULES or function.module.partition(".")[0] != "torch"
 
 
 def _shape(value: Any) -> Shape:
@@ -185,9 +236,11 @@ def _shape(value: Any) -> Shape:
     return tuple(value)
 
 
-def _dtype(state: Any) -> str | None:
+def _dtype(properties: Any) -> str | None:
     """Return the element type of ``TensorProperties``, the first of its state."""
-    match state:
+    if not _is_named(getattr(properties, "function", None), "TensorProperties"):
+        raise ValueError("there are no TensorProperties where they should be")
+    match getattr(properties, "state", None):
         case (GlobalReference("torch", name), *_):
             return TORCH_DTYPES.get(name)
     return None

@@ -126,16 +126,14 @@ def padding_in(contents: Mapping[str, Content]) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     for name, content in contents.items():
-        match = OPTIMIZER.fullmatch(name.rpartition("/")[2])
+        if (match := OPTIMIZER.fullmatch(name.rpartition("/")[2])) is None:
+            continue
         # Every rank's model states name the same parameters; of the other stages none has a rank.
-        begin = name[: name.rfind("/") + 1]
-        states = (
-            contents.get(f"{begin}zero_pp_rank_{rank}_mp_rank_{match['mp']}_model_states.pt")
-            for rank in ((match["rank"], "0") if match else ())
-        )
+        begin, end = name[: name.rfind("/") + 1], f"_mp_rank_{match['mp']}_model_states.pt"
+        states = [contents.get(f"{begin}zero_pp_rank_{r}{end}") for r in (match["rank"], "0")]
         state = state_of(next((each.value for each in states if each is not None), None))
         ranks = partition_count(content.value) or state.data_parallel
-        if match and ranks and (unused := padding(state.shapes, ranks, int(match["rank"]))):
+        if ranks is not None and (unused := padding(state.shapes, ranks, int(match["rank"]))):
             found[name] = unused
     return found
 

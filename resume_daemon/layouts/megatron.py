@@ -133,7 +133,8 @@ class Megatron(Layout):
             return True
         dcp = any(self.part_of(name).format is Format.DCP_SHARD for name in listing)
         named = self.step_of(listing.name) is not None
-        return (METADATA in listing and dcp) or (named and (dcp or DCP_METADATA in listing))
+        begun = dcp or DCP_METADATA in listing or "common.pt" in listing
+        return (METADATA in listing and dcp) or (named and begun)
 
     def completeness(self, listing: Listing, around: Around) -> Completeness:
         """Return whether all ranks' files are there, and whether the tracker says that it ended."""

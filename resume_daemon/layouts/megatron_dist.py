@@ -36,6 +36,9 @@ METADATA: Final = "metadata.json"
 INTEGRITY: Final = "integrity.json"
 COMMON: Final = "common_state"
 
+_BACKEND: Final = "torch_dist"
+"""The only one whose shards are those of DCP; zarr, which is gone, has a directory per tensor."""
+
 _ALGORITHM: Final = "sha256"
 """The only one that the trainer accepts."""
 
@@ -63,8 +66,10 @@ def missing_dist(folder: str, listing: Listing, around: Around) -> Iterator[Miss
         yield Missing(Role.SHARD_METADATA, name)
         return
     try:
-        if not isinstance(around.json(name), dict):
-            yield Missing(Role.SHARD_METADATA, f"{name} (what is there is no object)")
+        document = around.json(name)
+        backend = document.get("sharded_backend") if isinstance(document, dict) else None
+        if backend != _BACKEND:
+            yield Missing(Role.SHARD_METADATA, f"{name} (what is there names no {_BACKEND})")
     except ResumeDaemonError:
         pass  # Its own finding says that it cannot be read.
     if f"{folder}common.pt" not in listing and holds(COMMON, folder, listing, around) is False:

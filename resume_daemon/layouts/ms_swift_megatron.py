@@ -96,6 +96,8 @@ class MsSwiftMegatron(Layout):
         if exported and [n for n in listing if n.startswith(folder)] == [f"{folder}{_COMMON}"]:
             missing += missing_weights(parts, listing, around)
             ended = not missing
+            if "config.json" not in listing:
+                lost.append(Missing(Role.CONFIGURATION, "config.json"))
         else:
             missing += missing_in(folder, listing, around)
             lost += missing_weights(parts, listing, around) if exported else ()

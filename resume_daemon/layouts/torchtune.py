@@ -26,7 +26,9 @@ from resume_daemon.layouts.dcp import dcp_rules, metadata_of, missing_in
 from resume_daemon.layouts.transformers_weights import EXPORTED, missing_weights
 
 if TYPE_CHECKING:
-    from resume_daemon.layouts.base import Around
+    from collections.abc import Iterator, Mapping
+
+    from resume_daemon.layouts.base import Around, Part
     from resume_daemon.listing import Listing
 
 RECIPE_STATE: Final = "recipe_state.pt"
@@ -34,6 +36,7 @@ SHARED_STATE: Final = "recipe_state/recipe_state.pt"
 """In the output directory, one for all epochs (0.5 and 0.6)."""
 
 _ADAPTER: Final = "adapter_model.pt"
+_BIN: Final = "model-00001-of-00001.bin"
 _MARKS: Final = frozenset({RECIPE_STATE, _ADAPTER, "original_repo_id.json"})
 _INSIDE = (("optimizer.", Role.OPTIMIZER), ("model.", Role.WEIGHTS), ("adapter.", Role.WEIGHTS))
 _ADAPTERS = re.compile(r"adapter_model\.(?:pt|bin|safetensors)", re.ASCII)
@@ -68,6 +71,8 @@ class TorchTune(Layout):
         *dcp_rules(Role.STATE, _INSIDE),
         *under("adapter_model", dcp_rules(Role.WEIGHTS)),
         rule(r"original_repo_id\.json", Role.OTHER, Format.JSON),
+        # A resume that is pointed at the directory takes the model's shape from it.
+        rule(r"config\.json", Role.CONFIGURATION, Format.JSON),
         *EXPORTED,
     )
     beats = ("huggingface", "dcp")
@@ -83,22 +88,30 @@ class TorchTune(Layout):
                 tuple(missing_in("", listing, around)), saved=bool(metadata_of("", listing))
             )
         parts = {name: self.part_of(name) for name in listing if "/" not in name}
-        roles = {Role.WEIGHTS, Role.WEIGHTS_INDEX}
-        base = {n: part for n, part in parts.items() if not _ADAPTERS.fullmatch(n)}
-        whole = base if any(part.role in roles for part in base.values()) else parts
-        missing: list[Missing] = []
-        if _ADAPTER not in listing or whole is base:
-            # The adapter in its own form needs no configuration beside it.
-            missing += missing_weights(whole, listing, around)
+        missing = tuple(_missing_weights(parts, listing, around))
         saved = RECIPE_STATE in listing
-        without = not saved and around.beside(SHARED_STATE) is None
-        return Completeness(
-            tuple(missing),
-            saved=saved,
-            model_only="recipe_state.pt is not there: the model only, as after the last epoch"
-            if without
-            else None,
-        )
+        only = None
+        if not saved and around.beside(SHARED_STATE) is None:
+            only = "recipe_state.pt is not there: the model only, as after the last epoch"
+        lost: tuple[Missing, ...] = ()
+        if "model.safetensors.index.json" in listing and "config.json" not in listing:
+            lost = (Missing(Role.CONFIGURATION, "config.json"),)
+        return Completeness(missing, saved=saved or not missing, lost=lost, model_only=only)
+
+
+def _missing_weights(
+    parts: Mapping[str, Part], listing: Listing, around: Around
+) -> Iterator[Missing]:
+    """Yield what the model lacks, or the adapter where nothing else was saved."""
+    model = {name: part for name, part in parts.items() if not _ADAPTERS.fullmatch(name)}
+    saved = any(part.role in {Role.WEIGHTS, Role.WEIGHTS_INDEX} for part in model.values())
+    # The checkpointers that are not for Hugging Face write one file, and no index.
+    if saved and _BIN not in listing:
+        yield from missing_weights(model, listing, around)
+    adapters = [name for name in parts if _ADAPTERS.fullmatch(name)]
+    # All forms of an adapter are written together, and a resume takes this one.
+    if (adapters or not saved) and _ADAPTER not in listing:
+        yield Missing(Role.WEIGHTS, _ADAPTER if adapters else "weights, or an adapter")
 
 
 class TorchTuneEpochs(TorchTune):
