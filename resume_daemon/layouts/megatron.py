@@ -25,7 +25,6 @@ from resume_daemon.layouts.base import (
 )
 from resume_daemon.layouts.dcp import METADATA as DCP_METADATA
 from resume_daemon.layouts.dcp import missing_in as missing_dcp
-from resume_daemon.layouts.huggingface import SIDE_FILES
 from resume_daemon.layouts.megatron_dist import (
     COMMON,
     INSIDE,
@@ -45,6 +44,7 @@ from resume_daemon.layouts.megatron_legacy import (
     missing_legacy,
 )
 from resume_daemon.layouts.published import RELEASE, is_published, unpublished
+from resume_daemon.layouts.transformers_weights import SIDE_FILES
 
 if TYPE_CHECKING:
     import re

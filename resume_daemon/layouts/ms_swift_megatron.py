@@ -24,7 +24,6 @@ from resume_daemon.layouts.base import (
     rule,
     under,
 )
-from resume_daemon.layouts.huggingface import EXPORTED, missing_weights
 from resume_daemon.layouts.megatron import (
     TRACKER,
     has_ended,
@@ -36,6 +35,7 @@ from resume_daemon.layouts.megatron import (
 )
 from resume_daemon.layouts.megatron_dist import stated_in
 from resume_daemon.layouts.published import tracked_step
+from resume_daemon.layouts.transformers_weights import EXPORTED, missing_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

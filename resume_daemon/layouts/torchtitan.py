@@ -24,7 +24,7 @@ from resume_daemon.layouts.base import (
     rule,
 )
 from resume_daemon.layouts.dcp import dcp_rules, metadata_of, missing_in
-from resume_daemon.layouts.huggingface import EXPORTED, missing_weights
+from resume_daemon.layouts.transformers_weights import EXPORTED, missing_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

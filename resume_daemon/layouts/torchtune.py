@@ -23,7 +23,7 @@ from resume_daemon.layouts.base import (
     under,
 )
 from resume_daemon.layouts.dcp import dcp_rules, metadata_of, missing_in
-from resume_daemon.layouts.huggingface import EXPORTED, missing_weights
+from resume_daemon.layouts.transformers_weights import EXPORTED, missing_weights
 
 if TYPE_CHECKING:
     from resume_daemon.layouts.base import Around
