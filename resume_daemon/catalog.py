@@ -16,6 +16,7 @@ REPORTERS = (
     "resume_daemon.checks.torch_files",
     "resume_daemon.checks.agreement",
     "resume_daemon.checks.steps",
+    "resume_daemon.checks.lightning",
     "resume_daemon.checks.ranks",
     "resume_daemon.checks.continuity",
     "resume_daemon.checks.values",

@@ -45,6 +45,10 @@ class BeyondBoundsError(FormatError):
     """A file is larger than is read of its kind, which says nothing of whether it is damaged."""
 
 
+class CutShortError(FormatError):
+    """A file has no end: it was cut off, or it is still being written."""
+
+
 class VanishedError(ResumeDaemonError):
     """A file went away while we looked: the trainer rotates, which is never an error of its own."""
 

@@ -27,7 +27,8 @@ class Evidence:
     Attributes:
         name: The checkpoint's name.
         layout: The layout's name.
-        step: The trainer's step that the name declares, or None where it declares none.
+        declared: The trainer's step that the name declares, or None where it declares none.
+        step: That, or else the one that a file records, or None where nothing says it.
         listing: Its files.
         parts: What each file is.
         completeness: What the layout's required set lacks.
@@ -48,6 +49,7 @@ class Evidence:
 
     name: str
     layout: str
+    declared: int | None
     step: int | None
     listing: Listing
     parts: Mapping[str, Part]

@@ -176,6 +176,14 @@ def file_of(resource: str) -> str:
     return resource
 
 
+def range_of(resource: str, size: int) -> tuple[int, int]:
+    """Return which bytes a resource covers, of a file of ``size`` bytes."""
+    if (file := file_of(resource)) == resource:
+        return 0, size
+    begin, end = resource[len(file) + 1 :].split(":")
+    return int(begin), int(end)
+
+
 def _check_types(manifest: Manifest) -> None:
     """Raise ``TypeError`` where a value that others rely on is not of its type."""
     texts: list[Any] = [manifest.checkpoint, manifest.layout, manifest.fingerprint]

@@ -20,6 +20,7 @@ from resume_daemon.formats.torch_file import scalar_value
 from resume_daemon.layouts.around import around
 from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.registry import layout_of, list_checkpoint, unknown_reason
+from resume_daemon.ledger.record import rfc3339
 from resume_daemon.limits import Limits
 from resume_daemon.listing import EntryKind
 from resume_daemon.manifest import Manifest, ManifestFile, Resource, TensorRecord, resource_name
@@ -28,6 +29,7 @@ from resume_daemon.reading.scan import ReadOptions, scan_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from resume_daemon.layouts.base import Around, Completeness, Layout, Part
@@ -61,6 +63,7 @@ class Verification:
         manifest: Every digest and tensor record, where every byte was read.
         bytes_read: Bytes of files that were read whole.
         seconds: Wall-clock time that it took.
+        judged_at: When, where the verdict is an earlier one (UTC); None for now.
     """
 
     path: Path
@@ -72,6 +75,7 @@ class Verification:
     manifest: Manifest | None
     bytes_read: int
     seconds: float
+    judged_at: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the shape that ``verify --json`` promises."""
@@ -83,6 +87,7 @@ class Verification:
             "findings": [finding.as_json() for finding in self.findings],
             "bytes_read": self.bytes_read,
             "seconds": round(self.seconds, 3),
+            "judged_at": None if self.judged_at is None else rfc3339(self.judged_at),
         }
 
 
@@ -184,13 +189,8 @@ def verify(
 
 
 def _step(layout: Layout, evidence: Evidence) -> int | None:
-    """Return the step that the name declares, or that a file records, or else the number."""
-    if evidence.step is not None:
-        return evidence.step
-    if not layout.number_is_step:
-        return layout.step_of(evidence.name)
-    recorded = next((step for _, step in evidence.recorded_steps), None)
-    return layout.step_of(evidence.name) if recorded is None else recorded
+    """Return the trainer's step, or else the number, where the name has one."""
+    return evidence.step if evidence.step is not None else layout.step_of(evidence.name) or None
 
 
 def _unfinished(completeness: Completeness) -> bool:
@@ -225,7 +225,6 @@ def _gather(
         changed = {old: stable[new] for old, new in names.items() if stable.get(new, old) != old}
         return manifest.renamed(changed) if changed else manifest
 
-    previous = comparable(references.previous)
     contents: dict[str, Content] = {}
     unreadable: dict[str, FormatError] = {}
     parts = layout.parts(listing)
@@ -246,10 +245,23 @@ def _gather(
             # A tokenizer of 10 MB becomes 100 MB of objects, of which only the kind is looked at.
             content = Content(value=type(content.value)())
         contents[name] = content
+    recorded = tuple(layout.recorded_steps(contents))
+    declared = layout.declared_step(listing.name)
+    step = declared
+    if step is None and layout.number_is_step:
+        step = next((each for _, each in recorded), None)
+
+    def not_later(manifest: Manifest | None) -> Manifest | None:
+        """Where the step lies inside, a name does not tell which of two comes first."""
+        later = manifest is not None and (manifest.step or 0) > (step or 0)
+        return None if later and step is not None else manifest
+
+    previous = not_later(comparable(references.previous))
     return Evidence(
         name=listing.name,
         layout=layout.name,
-        step=layout.declared_step(listing.name),
+        declared=declared,
+        step=step,
         listing=listing,
         parts=parts,
         completeness=layout.reconsidered(completeness, contents, surroundings),
@@ -259,14 +271,14 @@ def _gather(
             if file.name not in listing
         },
         contents=contents,
-        recorded_steps=tuple(layout.recorded_steps(contents)),
+        recorded_steps=recorded,
         unreadable=unreadable,
         plain_optimizer=layout.plain_optimizer,
         optimizer_steps=_optimizer_steps(listing, parts, contents),
         stated_digests=layout.stated_digests(contents),
         scans={},
         previous=previous,
-        earlier=comparable(references.earlier),
+        earlier=not_later(comparable(references.earlier)),
         recorded=references.recorded,
         allowed=options.allowed,
         limits=options.limits,

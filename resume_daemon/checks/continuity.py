@@ -95,13 +95,20 @@ def _vanished(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
 
 
 def _reshaped(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
+    def counted(file: str, tensor: str) -> bool:
+        """Of a whole state, what callbacks keep comes and goes: a list of the best scores, say."""
+        part = evidence.parts.get(file)
+        if part is None or part.role is not Role.STATE or not part.inside:
+            return True
+        return part.role_of(tensor) is not Role.OTHER
+
     now = {
-        name: {t.name: (t.dtype, t.shape) for t in scan.tensors}
+        name: {t.name: (t.dtype, t.shape) for t in scan.tensors if counted(name, t.name)}
         for name, scan in evidence.scans.items()
         if scan.tensors
     }
     then = {
-        name: {t.name: (t.dtype, t.shape) for t in tensors}
+        name: {t.name: (t.dtype, t.shape) for t in tensors if counted(name, t.name)}
         for name, tensors in before.tensors.items()
     }
     # With another number of ranks or shards everything is cut anew.

@@ -30,10 +30,10 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     if not recorded:
         return
     counted = Counter(step for _, step in recorded)
-    expected = evidence.step
+    expected = evidence.declared
     if expected is None:
         expected = counted.most_common(1)[0][0]
-    source = "the name says" if evidence.step is not None else "others record"
+    source = "the name says" if evidence.declared is not None else "others record"
     for file, step in recorded:
         if step != expected:
             yield RECORDED_STEP.finding(f"{file} is of step {step}, {source} {expected}", file=file)

@@ -16,6 +16,7 @@ from resume_daemon.report.changes import change_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from resume_daemon.cached import CachedVerdicts
     from resume_daemon.comparison import TensorChange
     from resume_daemon.findings import Finding
     from resume_daemon.manifest import Manifest
@@ -35,6 +36,11 @@ def command(
     quick: bool = typer.Option(
         False, "--quick/--deep", help="Read headers and small files only, or every byte (default)."
     ),
+    cached: bool = typer.Option(
+        False,
+        "--cached",
+        help="Take a daemon's verdict where no file was touched since. Silent damage is not seen.",
+    ),
     strict: bool = typer.Option(False, "--strict", help="Let degraded checkpoints fail as well."),
     against: Path | None = _AGAINST,
     every: bool = typer.Option(False, "--all", help="With --against: show every tensor."),
@@ -42,10 +48,11 @@ def command(
 ) -> None:
     """Verify checkpoints; status 1 if one must not be resumed from.
 
-    Everything is judged as it is now. One that cannot be read fails, and the others are still
-    judged.
+    Everything is judged as it is now, unless --cached is given. One that cannot be read fails, and
+    the others are still judged.
     """
-    from resume_daemon.findings import Verdict  # noqa: PLC0415 - heavy imports wait for the work
+    from resume_daemon.cached import CachedVerdicts  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.findings import Verdict  # noqa: PLC0415 - as above
     from resume_daemon.verification import Depth, Options  # noqa: PLC0415 - as above
 
     targets = {path: _checkpoints(path) for path in paths}
@@ -53,9 +60,10 @@ def command(
         raise UsageError("verify", paths[0], "--against compares one checkpoint with one other")
     results: list[Verification] = []
     errors: dict[Path, ResumeDaemonError] = {}
+    known = CachedVerdicts() if cached else None
     options = Options(depth=Depth.QUICK if quick else Depth.DEEP)
     for found in targets.values():
-        for target, result in _verify_all(found, options, show=not as_json):
+        for target, result in _verify_all(found, options, known, show=not as_json):
             if isinstance(result, ResumeDaemonError):
                 errors[target] = result
                 say_error(result)
@@ -115,7 +123,7 @@ def _checkpoints(path: Path) -> list[Path]:
     from resume_daemon.listing import list_directory  # noqa: PLC0415 - as above
 
     hint = "Give a checkpoint, or the run directory that holds them."
-    if is_checkpoint_file(path.name) and path.is_file():
+    if path.is_file() and (is_checkpoint_file(path.name) or _is_known_file(path)):
         return [path]
     real = check_run(path, "verify", missing=hint)
     listing = list_directory(real, boundary=real.parent)
@@ -138,18 +146,35 @@ def _checkpoints(path: Path) -> list[Path]:
     raise UsageError("verify", path, unknown_reason(listing, around(listing, real)), hint=hint)
 
 
+def _is_known_file(path: Path) -> bool:
+    """Return whether a file whose name tells nothing is a checkpoint by what it is."""
+    from resume_daemon.layouts.registry import layout_of, list_checkpoint  # noqa: PLC0415 - as above
+
+    try:
+        return layout_of(list_checkpoint(path, boundary=path.parent)) is not None
+    except ResumeDaemonError:
+        return False
+
+
 def _verify_all(
-    targets: list[Path], options: Options, *, show: bool
+    targets: list[Path], options: Options, known: CachedVerdicts | None, *, show: bool
 ) -> Iterator[tuple[Path, Verification | ResumeDaemonError]]:
     """Yield each checkpoint with its verification, or with why there is none."""
     from resume_daemon.findings import Verdict  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.layouts.registry import list_checkpoint  # noqa: PLC0415 - as above
     from resume_daemon.verification import References, verify  # noqa: PLC0415 - as above
 
+    kept = {Verdict.SOUND, Verdict.DEGRADED}
     before: list[Manifest] = []
     for target in targets:
         real = Path(os.path.realpath(target))
         try:
+            earlier = known.find(real, options.depth) if known is not None else None
+            if earlier is not None:
+                if earlier.verdict in kept and (recorded := _recorded(real)) is not None:
+                    before.insert(0, recorded)
+                yield target, earlier
+                continue
             size = list_checkpoint(real, boundary=real.parent).total_bytes() if show else 0
             with progress(target.name, size, show=show) as advance:
                 result = verify(
@@ -165,7 +190,7 @@ def _verify_all(
             elif show:
                 say(f"{target}  rotated: the trainer removed it while it was read")
             continue
-        if result.manifest is not None and result.verdict in {Verdict.SOUND, Verdict.DEGRADED}:
+        if result.manifest is not None and result.verdict in kept:
             before.insert(0, result.manifest)
         yield target, result
 
@@ -214,6 +239,8 @@ def _print(target: Path, result: Verification) -> None:
     out = console()
     line = Text(f"{plain(str(target))}  ")
     line.append_text(verdict_text(result.verdict.value))
+    if result.judged_at is not None:
+        line.append(f" (judged {result.judged_at:%Y-%m-%d %H:%M:%S} UTC, not read again)")
     out.print(line)
     for each in finding_lines(result.findings):
         out.print(each)

@@ -22,6 +22,7 @@ NEEDS_RESTART = frozenset(
         # Held by threads, watches and connections that are made once, at the start.
         "watch.backend",
         "watch.poll_seconds",
+        "verify.priority",
         "curriculum.enabled",
         "curriculum.files",
         "curriculum.schemas",

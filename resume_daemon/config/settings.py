@@ -88,9 +88,30 @@ class Verify(Section):
     """Times by which a matrix may change more since the checkpoint before than between the two
     before, per step, where it is hardly the same matrix any more."""
 
+    priority: Literal["idle", "normal"] = "idle"
+    """idle lets the training go first, on processors and disks, where the kernel lets us say so
+    (not under the systemd unit, which says it itself). normal competes with it."""
+
     allow_globals: Annotated[tuple[GlobalName, ...], *AsTuple] = ()
     """Names that a pickle of this run may refer to without a finding, such as
     my_project.rewards.Reward or my_project.*. Nothing is ever loaded, whatever stands here."""
+
+
+class Scrub(Section):
+    """Known checkpoints are read again from time to time, and compared with their manifests.
+
+    Disks and controllers lose bits in silence. Nothing is read while a new checkpoint waits, and
+    nothing where verify.depth is quick.
+    """
+
+    enabled: bool = True
+    """Read known checkpoints again."""
+
+    interval_hours: Annotated[float, Field(gt=0, le=24 * 366)] = 168
+    """Hours from one read of a checkpoint to the next. 168 is a week."""
+
+    mib_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 20
+    """How fast they are read, in MiB per second."""
 
 
 class Curriculum(Section):
@@ -319,6 +340,7 @@ class Settings(Section):
 
     watch: Watch = Watch()
     verify: Verify = Verify()
+    scrub: Scrub = Scrub()
     curriculum: Curriculum = Curriculum()
     snapshot: Snapshot = Snapshot()
     trackers: Trackers = Trackers()

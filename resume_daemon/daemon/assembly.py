@@ -17,6 +17,7 @@ from resume_daemon.daemon.judgement import Judge
 from resume_daemon.daemon.messages import TaskEnded, Wake
 from resume_daemon.daemon.recorder import Recorder
 from resume_daemon.daemon.roster import Clock
+from resume_daemon.daemon.scrub_keeper import ScrubKeeper
 from resume_daemon.daemon.server_watch import ServerWatch
 from resume_daemon.daemon.storage import Storage
 from resume_daemon.daemon.supervision import SideTask
@@ -42,6 +43,7 @@ class Parts:
     recorder: Recorder
     storage: Storage
     checkpoints: CheckpointKeeper
+    scrubs: ScrubKeeper
     curriculum: CurriculumKeeper
     tracker: TrackerKeeper
     server: ServerWatch
@@ -53,6 +55,7 @@ class Parts:
     def take_over(self, setup: Setup) -> None:
         """Go on with settings that were changed while the daemon runs."""
         self.checkpoints.roster.settings = setup.settle(once=False)
+        self.scrubs.settings = setup.scrubbing(once=False)
         self.curriculum.settings = setup.settings.curriculum
         self.tracker.settings = setup.settings.drift
         self.worker.options = setup.verification
@@ -81,14 +84,16 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
     )
     versions = VersionStore(setup.state.curriculum)
     curriculum = CurriculumKeeper(versions, recorder, settings.curriculum, setup.schemas)
+    clock = Clock(time.monotonic, time.time)
     checkpoints = CheckpointKeeper(
         setup.run,
         manifests=setup.state.manifests,
         recorder=recorder,
         settings=setup.settle(once=once),
-        clock=Clock(time.monotonic, time.time),
+        clock=clock,
         assign=curriculum.assign,
     )
+    scrubs = ScrubKeeper(checkpoints, recorder, setup.scrubbing(once=once), clock)
     tracker = TrackerKeeper(recorder, settings.drift, time.time)
     judge = Judge(setup.run, checkpoints, curriculum, tracker)
     worker = Worker(
@@ -97,6 +102,7 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
         versions=versions,
         configuration=settings.snapshot.configuration_files,
         options=setup.verification,
+        idle=settings.verify.priority == "idle",
         put=put,
     )
 
@@ -136,6 +142,7 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
         recorder=recorder,
         storage=Storage(recorder, setup.state.path, setup.name, host, time.monotonic),
         checkpoints=checkpoints,
+        scrubs=scrubs,
         curriculum=curriculum,
         tracker=tracker,
         server=ServerWatch(settings.trackers.wandb.api, recorder, os.environ, wake),

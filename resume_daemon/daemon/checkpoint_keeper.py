@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from resume_daemon.checks.integrity import SILENT_CHANGE
 from resume_daemon.checks.presence import ROTATED_STUB
 from resume_daemon.daemon.keeper import Judged
 from resume_daemon.daemon.messages import UnwrittenError
 from resume_daemon.daemon.roster import Roster
+from resume_daemon.daemon.turns import Plan, age, gives_way
 from resume_daemon.daemon.worker import SnapshotJob, VerifyJob
-from resume_daemon.errors import ChangedError, ResumeDaemonError, VanishedError
+from resume_daemon.errors import CancelledError, ChangedError, ResumeDaemonError, VanishedError
 from resume_daemon.findings import Verdict
 from resume_daemon.formats.json_document import read_json
 from resume_daemon.health import (
@@ -107,6 +109,8 @@ class CheckpointKeeper:
         self._assign = assign
         self.roster = Roster(run, settings, clock, self._verified)
         self.busy: Job | None = None
+        self.unread: dict[str, ResumeDaemonError] = {}
+        self._gave_way: set[str] = set()
         self._failed: dict[str, Failure] = {}
         self._trainer_logs: dict[str, TrainerLog | None] = {}
 
@@ -129,10 +133,13 @@ class CheckpointKeeper:
         self.roster.look(names)
         self._record_removed()
 
-    def next_job(self) -> tuple[Job | None, float | None]:
-        """Return what the worker should do next, and when to ask again otherwise.
+    def plan(self) -> Plan:
+        """Return what the worker should do next.
 
         The newest checkpoint first: it is the one that a resume would take.
+
+        Raises:
+            LedgerError: That a checkpoint was rotated could not be recorded; it is found again.
         """
         decisions = self.roster.decisions()
         now = self._clock.monotonic()
@@ -146,11 +153,17 @@ class CheckpointKeeper:
                 (ready.append(name) if now >= retry else due.append(retry))
             elif decision.look_again is not None:
                 due.append(decision.look_again)
+        snapshot = self._next_snapshot()
+        waiting = snapshot is not None or bool(set(decisions) - set(self._failed))
+        look_again = min(due, default=None)
         if self.busy is not None:
-            return None, min(due, default=None)
-        for name in sorted(ready, key=lambda n: (step_of(n) or 0, n), reverse=True):
-            return VerifyJob(name, self._references(name)), None
-        return self._next_snapshot(), min(due, default=None)
+            newer = set(ready) - set(self._failed)
+            give_up = gives_way(self.busy, newer, gave_way=self._gave_way, waiting=waiting)
+            return Plan(None, waiting, look_again, give_up)
+        if ready:
+            newest = max(ready, key=age)
+            return Plan(VerifyJob(newest, self._references(newest)), waiting, None)
+        return Plan(snapshot, waiting, look_again)
 
     def waiting(self) -> bool:
         """Return whether any checkpoint still waits for a verdict or a snapshot."""
@@ -169,7 +182,10 @@ class CheckpointKeeper:
         """
         name, result = message.checkpoint, message.result
         self.roster.look([name])
-        if isinstance(result, VanishedError | ChangedError):
+        if isinstance(result, CancelledError):
+            self._gave_way.add(name)
+            log.debug("gave way to a newer checkpoint", checkpoint=name)
+        elif isinstance(result, VanishedError | ChangedError):
             self.roster.again(name)
             self._record_removed()
         elif isinstance(result, ResumeDaemonError):
@@ -179,6 +195,8 @@ class CheckpointKeeper:
             self._record_removed()
         elif member.seen.fingerprint == result.fingerprint:
             self._failed.pop(name, None)
+            self.unread.pop(name, None)
+            self._gave_way.discard(name)
             self._trainer_logs.pop(name, None)
             if any(finding.code == ROTATED_STUB.id for finding in result.findings):
                 self._record_rotated(name, result.fingerprint)
@@ -230,7 +248,7 @@ class CheckpointKeeper:
         withdrawn at once.
         """
         known = self._recorder.state.checkpoints
-        named = [(step, name) for name in self.roster.members if (step := step_of(name))]
+        named = [(step, name) for name in self.roster.members if (step := self._step(name))]
         for step, name in sorted(named, reverse=True):
             if name not in known:
                 return None
@@ -266,7 +284,8 @@ class CheckpointKeeper:
         ]
         conditions += [
             unreadable_condition(name, error.reason)
-            for name, error in self.roster.unreadable.items()
+            for name, error in {**self.unread, **self.roster.unreadable}.items()
+            if name in self.roster.members or name in self.roster.unreadable
         ]
         conditions += [
             storage_condition(str(failure.error))
@@ -276,6 +295,11 @@ class CheckpointKeeper:
             if name in self.roster.members
         ]
         return Judged(_PREFIXES, tuple(conditions))
+
+    def _step(self, name: str) -> int | None:
+        """Return the step that the last verdict gave, which may lie inside, or else the name's."""
+        known = self._recorder.state.checkpoints.get(name)
+        return known.step if known is not None and known.step is not None else step_of(name)
 
     def _retry_at(self, name: str) -> float:
         return self._failed[name].retry_at if name in self._failed else 0.0
@@ -288,7 +312,12 @@ class CheckpointKeeper:
         name = result.path.name
         digest = None
         if result.manifest is not None:
-            digest = write_manifest(self._manifests / f"{name}.json", result.manifest)
+            known = self._recorder.state.checkpoints.get(name)
+            if known and any(finding.code == SILENT_CHANGE.id for finding in result.findings):
+                # The good digests stay: a copy that is put back must be told from the damaged one.
+                digest = known.manifest
+            else:
+                digest = write_manifest(self._manifests / f"{name}.json", result.manifest)
         counted = [f for f in result.findings if f.severity.value != "info"]
         why = counted[0].message if counted else ""
         self._recorder.append(
@@ -335,7 +364,7 @@ class CheckpointKeeper:
                     "checkpoint": name,
                     "path": str(self._run / name),
                     "layout": known.layout if known else "",
-                    "step": step_of(name),
+                    "step": self._step(name),
                     "verdict": Verdict.ROTATED.value,
                     "codes": [],
                     "why": why,
@@ -356,7 +385,7 @@ class CheckpointKeeper:
         quiet = self._clock.monotonic() - member.seen.quiet_since >= self.roster.settings.settle
         if not quiet or member.seen.complete:
             return False
-        manifest = self._manifest(name)
+        manifest = self.manifest(name)
         newest = self.roster.newest_step()
         return manifest is not None and is_rotation(
             before=frozenset(file.name for file in manifest.files),
@@ -366,7 +395,7 @@ class CheckpointKeeper:
         )
 
     def _references(self, name: str) -> References:
-        step = step_of(name)
+        step = self._step(name)
         states = self._recorder.state.checkpoints.values()
         earlier = sorted(
             (
@@ -379,10 +408,10 @@ class CheckpointKeeper:
             ),
             reverse=True,
         )
-        found = islice((m for _, n in earlier if (m := self._manifest(n)) is not None), 2)
-        return References.after(tuple(found), self._manifest(name))
+        found = islice((m for _, n in earlier if (m := self.manifest(n)) is not None), 2)
+        return References.after(tuple(found), self.manifest(name))
 
-    def _manifest(self, name: str) -> Manifest | None:
+    def manifest(self, name: str) -> Manifest | None:
         """Return the manifest that the last verdict refers to, or None where there is none."""
         known = self._recorder.state.checkpoints.get(name)
         if known is None or known.manifest is None:

@@ -19,6 +19,7 @@ from resume_daemon.daemon.assembly import assemble
 from resume_daemon.daemon.messages import (
     AlertClosed,
     Inbox,
+    Scrubbed,
     Signalled,
     Snapshotted,
     StatesRead,
@@ -29,7 +30,7 @@ from resume_daemon.daemon.messages import (
 )
 from resume_daemon.daemon.storage import why
 from resume_daemon.daemon.supervision import stop_all
-from resume_daemon.daemon.worker import VerifyJob
+from resume_daemon.daemon.worker import ScrubJob, VerifyJob
 from resume_daemon.errors import LedgerError, ResumeDaemonError
 from resume_daemon.findings import Severity
 from resume_daemon.lock import HeldError, RunLock
@@ -254,12 +255,7 @@ class Daemon:
             self._rescan()
         elif dirty:
             self._look(lambda: self._parts.checkpoints.look(dirty))
-        job, self._due = self._parts.checkpoints.next_job()
-        if job is not None:
-            self._parts.checkpoints.busy = job
-            self._parts.worker.submit(job)
-            if isinstance(job, VerifyJob):
-                log.debug("verifying", checkpoint=job.checkpoint)
+        self._give_work()
         self._parts.watch.aim(self._parts.checkpoints.roster.directories())
         if self._parts.tracker.view is not None and self._parts.tracker.view.segments:
             self._parts.server.follow(self._parts.tracker.view.segments[-1].run_id)
@@ -279,6 +275,23 @@ class Daemon:
             )
         for closed in self._parts.recorder.outbox.unsendable([s.name for s in self.setup.sinks]):
             self._parts.recorder.close(closed)
+
+    def _give_work(self) -> None:
+        """Let the worker begin what is next, or end what is less urgent than what waits."""
+        checkpoints, scrubs = self._parts.checkpoints, self._parts.scrubs
+        plan = checkpoints.plan()
+        self._due = plan.look_again
+        scrubbing = isinstance(checkpoints.busy, ScrubJob)
+        if plan.give_up or (scrubbing and not scrubs.settings.enabled):
+            self._parts.worker.give_up()
+        if checkpoints.busy is not None:
+            return
+        job = plan.job or scrubs.next_job(waiting=plan.waiting)
+        if job is not None:
+            checkpoints.busy = job
+            self._parts.worker.submit(job)
+            if isinstance(job, VerifyJob | ScrubJob):
+                log.debug("reading", checkpoint=job.checkpoint, job=type(job).__name__)
 
     def _rescan(self) -> None:
         self._next_rescan = time.monotonic() + self._parts.watch.rescan_seconds
@@ -313,6 +326,8 @@ class Daemon:
         match message:
             case Verified():
                 self._parts.checkpoints.on_verified(message)
+            case Scrubbed():
+                self._parts.scrubs.on_scrubbed(message)
             case Snapshotted():
                 self._parts.checkpoints.on_snapshotted(message)
             case StatesRead():

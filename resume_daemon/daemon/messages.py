@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from resume_daemon.alerting.outbox import Closed
     from resume_daemon.curriculum.snapshot import SnapshotIndex
     from resume_daemon.curriculum.state import StateRead
+    from resume_daemon.scrub import Scrub
     from resume_daemon.trackers.view import TrackerView
     from resume_daemon.verification import Verification
 
@@ -36,6 +37,15 @@ class Verified:
 
     checkpoint: str
     result: Verification | ResumeDaemonError
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """The worker read the checkpoint with this fingerprint again, or a part of it."""
+
+    checkpoint: str
+    fingerprint: str
+    result: Scrub
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,15 @@ class TaskEnded:
 
 
 Message = (
-    Wake | Signalled | Verified | Snapshotted | StatesRead | TrackerPolled | AlertClosed | TaskEnded
+    Wake
+    | Signalled
+    | Verified
+    | Scrubbed
+    | Snapshotted
+    | StatesRead
+    | TrackerPolled
+    | AlertClosed
+    | TaskEnded
 )
 
 

@@ -162,7 +162,7 @@ class Roster:
                         continue
                     if entry.is_symlink() and not is_inside(self.run / entry.name, self.run):
                         continue
-                    if is_checkpoint_entry(entry):
+                    if is_checkpoint_entry(entry, self.run):
                         found.add(entry.name)
         except OSError as error:
             raise read_error(error, self.run) from error

@@ -12,6 +12,7 @@ from resume_daemon.alerting.sinks import TIMEOUT, create
 from resume_daemon.config.reload import compare
 from resume_daemon.config.settings import Webhook
 from resume_daemon.curriculum.schemas import Schema, known_schemas
+from resume_daemon.daemon import scrubbing
 from resume_daemon.errors import UsageError
 from resume_daemon.limits import Limits
 from resume_daemon.reading.scan import ReadOptions
@@ -62,6 +63,16 @@ class Setup:
             ),
             allowed=frozenset(verify.allow_globals),
             limits=Limits(verify.largest_growth, verify.change_growth),
+        )
+
+    def scrubbing(self, *, once: bool) -> scrubbing.Settings:
+        """Return when known checkpoints are read again; ``--once`` does only what is owed."""
+        scrub = self.settings.scrub
+        return scrubbing.Settings(
+            # A quick verification reads no bytes, so there is nothing to compare with.
+            enabled=scrub.enabled and self.settings.verify.depth == "deep" and not once,
+            interval=scrub.interval_hours * 3600,
+            bytes_per_second=max(int(scrub.mib_per_second * _MIB), 1),
         )
 
     def settle(self, *, once: bool) -> settle.Settings:

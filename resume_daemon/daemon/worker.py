@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import queue
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from resume_daemon.curriculum.collect import collect
 from resume_daemon.curriculum.snapshot import CURRICULUM, SnapshotIndex, write_snapshot
-from resume_daemon.daemon.messages import Snapshotted, UnwrittenError, Verified
+from resume_daemon.daemon.messages import Scrubbed, Snapshotted, UnwrittenError, Verified
 from resume_daemon.errors import CancelledError, ChangedError, ResumeDaemonError
 from resume_daemon.layouts.registry import list_checkpoint
+from resume_daemon.reading.priority import lower_priority
+from resume_daemon.scrub import Scrub, scrub
 from resume_daemon.verification import Options, References, verify
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from resume_daemon.curriculum.versions import VersionStore
     from resume_daemon.daemon.messages import Message
     from resume_daemon.daemon.supervision import Stopping
+    from resume_daemon.manifest import Manifest
     from resume_daemon.verification import Verification
 
 log = structlog.get_logger()
@@ -41,6 +45,16 @@ class VerifyJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ScrubJob:
+    """Read a checkpoint again, slowly, and compare it with its manifest."""
+
+    checkpoint: str
+    manifest: Manifest
+    begin: int
+    bytes_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotJob:
     """Keep the small files of a checkpoint and the curriculum state that belongs to it."""
 
@@ -50,7 +64,7 @@ class SnapshotJob:
     curriculum: Mapping[str, Assignment]
 
 
-Job = VerifyJob | SnapshotJob
+Job = VerifyJob | ScrubJob | SnapshotJob
 
 
 class Worker:
@@ -62,6 +76,7 @@ class Worker:
         versions: Where the contents of curriculum states are kept.
         configuration: Globs of the user's configuration files.
         options: How checkpoints are verified.
+        idle: Whether the training goes first, on processors and disks.
         put: Takes each result.
     """
 
@@ -73,6 +88,7 @@ class Worker:
         versions: VersionStore,
         configuration: Sequence[str],
         options: Options,
+        idle: bool,
         put: Callable[[Message], None],
     ) -> None:
         self.options = options
@@ -80,15 +96,25 @@ class Worker:
         self._snapshots = snapshots
         self._versions = versions
         self._configuration = configuration
+        self._idle = idle
         self._put = put
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._given_up = threading.Event()
 
     def submit(self, job: Job) -> None:
         """Leave a job; its result comes as a message."""
+        self._given_up.clear()
         self._jobs.put(job)
+
+    def give_up(self) -> None:
+        """End the reading of the present job soon; its message says how far it came."""
+        self._given_up.set()
 
     def body(self, stopping: Stopping) -> None:
         """Do jobs until told to stop; the body of the side task."""
+        if self._idle and (refused := lower_priority()):
+            # Under systemd the unit says how high the priority is, and may keep us from doing so.
+            log.info("the priority of reading stays as it is", reason=refused)
         while not stopping():
             try:
                 job = self._jobs.get(timeout=_LOOK_SECONDS)
@@ -97,12 +123,22 @@ class Worker:
             self._put(self._do(job, stopping))
 
     def _do(self, job: Job, stopping: Stopping) -> Message:
-        if isinstance(job, VerifyJob):
-            return Verified(job.checkpoint, self._guarded(lambda: self._verify(job, stopping)))
-        result = self._guarded(lambda: self._snapshot(job))
-        return Snapshotted(job.checkpoint, job.fingerprint, result)
+        match job:
+            case VerifyJob():
+                verified = self._guarded(lambda: self._verify(job, stopping), stopping)
+                return Verified(job.checkpoint, verified)
+            case ScrubJob():
+                scrubbed = self._guarded(lambda: self._scrub(job, stopping), stopping)
+                if isinstance(scrubbed, ResumeDaemonError):
+                    scrubbed = Scrub(job.begin, stopped=scrubbed)
+                return Scrubbed(job.checkpoint, job.manifest.fingerprint, scrubbed)
+            case SnapshotJob():
+                snapshot = self._guarded(lambda: self._snapshot(job), stopping)
+                return Snapshotted(job.checkpoint, job.fingerprint, snapshot)
 
-    def _guarded(self, work: Callable[[], Result]) -> Result | ResumeDaemonError:
+    def _guarded(
+        self, work: Callable[[], Result], stopping: Stopping
+    ) -> Result | ResumeDaemonError:
         """Return what the work gave, or the error that it ended with.
 
         One checkpoint that nobody foresaw must not keep the daemon from the others, so a defect of
@@ -110,8 +146,10 @@ class Worker:
         """
         try:
             return work()
-        except CancelledError:
-            raise
+        except CancelledError as error:
+            if stopping():
+                raise
+            return error
         except ResumeDaemonError as error:
             return error
         except OSError as error:
@@ -128,7 +166,17 @@ class Worker:
             boundary=self._run,
             references=job.references,
             options=self.options,
-            cancelled=stopping,
+            cancelled=lambda: stopping() or self._given_up.is_set(),
+        )
+
+    def _scrub(self, job: ScrubJob, stopping: Stopping) -> Scrub:
+        return scrub(
+            self._run / job.checkpoint,
+            boundary=self._run,
+            manifest=job.manifest,
+            begin=job.begin,
+            reading=replace(self.options.reading, bytes_per_second=job.bytes_per_second),
+            cancelled=lambda: stopping() or self._given_up.is_set(),
         )
 
     def _snapshot(self, job: SnapshotJob) -> SnapshotIndex:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from resume_daemon.errors import FormatError
+from resume_daemon.errors import CutShortError, FormatError
 from resume_daemon.files import open_regular
 from resume_daemon.formats.byte_ranges import HEAD, blank_reason, read_range
 
@@ -138,6 +138,8 @@ def read_archive(path: Path, begin: int = 0, end: int | None = None) -> TorchArc
             records = tuple(_placed(window, _entries(directory, count), place))
         except struct.error:
             raise FormatError(_OPERATION, path, "its directory is damaged") from None
+        except EOFError as error:
+            raise CutShortError(_OPERATION, path, str(error)) from None
         except ValueError as error:
             raise FormatError(_OPERATION, path, str(error)) from None
     return TorchArchive(records, limit)
@@ -192,7 +194,7 @@ def _find_directory(window: _Window) -> tuple[int, int, int]:
     tail = window.read(tail_begin, window.size - tail_begin)
     place = tail.rfind(b"PK\x05\x06")
     if place < 0 or len(tail) - place < _END.size:
-        raise ValueError("it is cut short: the zip's directory at its end is missing")
+        raise EOFError("it is cut short: the zip's directory at its end is missing")
     _, disk, first_disk, _, count, length, begin, comment = _END.unpack_from(tail, place)
     if place + _END.size + comment != len(tail):
         raise ValueError("something follows the zip's directory, or its last bytes are damaged")

@@ -359,7 +359,7 @@ class Layout(ABC):
         That of a checkpoint which is a file says its step; two of them are compared all the same.
         """
         itself = any(pattern.fullmatch(file) for pattern in self.files)
-        return "(itself)" if itself else file
+        return re.sub(r"\d+", "#", file) if itself else file
 
     def recorded_steps(self, contents: Mapping[str, Content]) -> Iterator[tuple[str, int]]:  # noqa: ARG002 - most have none
         """Yield each file in which the trainer wrote down its step, with that step.

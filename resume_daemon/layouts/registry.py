@@ -157,7 +157,7 @@ def checkpoints_in(run: Path) -> list[str]:
     except OSError as error:
         raise read_error(error, run) from error
     for entry in named:
-        if not is_checkpoint_entry(entry):
+        if not is_checkpoint_entry(entry, run):
             continue
         if not is_distinctive(entry.name):
             try:
@@ -175,14 +175,19 @@ def is_checkpoint_file(name: str) -> bool:
     return any(pattern.fullmatch(name) for each in layouts() for pattern in each.files)
 
 
-def is_checkpoint_entry(entry: os.DirEntry[str]) -> bool:
+def is_checkpoint_entry(entry: os.DirEntry[str], run: Path) -> bool:
     """Return whether an entry with a checkpoint's name is of the kind that such a checkpoint is.
 
-    A link to a file is none of its own: ``last.ckpt`` may be one to another checkpoint.
+    A link to another checkpoint of the run, as ``last.ckpt`` may be, is none of its own; one to a
+    file or directory elsewhere in the run is.
     """
+    if entry.is_symlink():
+        folder, name = os.path.split(os.path.realpath(entry.path))
+        if folder == os.path.realpath(run) and is_checkpoint_name(name):
+            return False
     if os.path.isdir(entry):  # noqa: PTH112  That of Path may raise.
         return True
-    return not entry.is_symlink() and is_checkpoint_file(entry.name)
+    return is_checkpoint_file(entry.name) and os.path.exists(entry)  # noqa: PTH110  As above.
 
 
 def is_distinctive(name: str) -> bool:

@@ -46,6 +46,16 @@ class CheckpointState:
 
 
 @dataclass(frozen=True, slots=True)
+class ScrubState:
+    """The latest time that a checkpoint was read again and found to be what it was."""
+
+    checkpoint: str
+    fingerprint: str | None
+    at: datetime
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotState:
     """The latest snapshot of one checkpoint.
 
@@ -138,6 +148,7 @@ class RunState:
         seq: The newest record that was applied, 0 for none.
         digest: Its digest.
         checkpoints: Latest verdict by checkpoint.
+        scrubs: Latest scrub by checkpoint.
         snapshots: Latest snapshot by checkpoint.
         pair_at_checkpoint: Newest step pair by checkpoint.
         pair_in_segment: Newest step pair by (tracker, run id, segment).
@@ -150,6 +161,7 @@ class RunState:
     seq: int = 0
     digest: str = ""
     checkpoints: dict[str, CheckpointState] = field(default_factory=dict)
+    scrubs: dict[str, ScrubState] = field(default_factory=dict)
     snapshots: dict[str, SnapshotState] = field(default_factory=dict)
     pair_at_checkpoint: dict[str, PairState] = field(default_factory=dict)
     pair_in_segment: dict[tuple[str, str, str], PairState] = field(default_factory=dict)
@@ -166,6 +178,11 @@ class RunState:
         match record.kind:
             case "verdict":
                 self._verdict(record)
+            case "scrub":
+                get = record.fields.get
+                if (name := _text(get("checkpoint"))) is not None:
+                    fingerprint = _text(get("fingerprint"))
+                    self.scrubs[name] = ScrubState(name, fingerprint, record.at, record.seq)
             case "snapshot":
                 self._snapshot(record)
             case "pair":

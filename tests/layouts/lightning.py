@@ -15,10 +15,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def epoch_at(step: int) -> int:
+    """Return the epoch of a step: ten steps each."""
+    return step // 10
+
+
+def name_at(step: int) -> str:
+    """Return the name that the callback gives by itself."""
+    return f"epoch={epoch_at(step)}-step={step}.ckpt"
+
+
 def state_at(step: int) -> dict[str, Any]:
     """Return what Lightning keeps besides model and optimizer; scores begin at infinity."""
     return {
-        "epoch": 0,
+        "epoch": epoch_at(step),
         "global_step": step,
         "pytorch-lightning_version": "2.6.6",
         "loops": {"fit_loop": {"epoch_loop.state_dict": {"_batches_that_stepped": step}}},
@@ -28,9 +38,9 @@ def state_at(step: int) -> dict[str, Any]:
 
 
 def write_file(run: Path, step: int) -> Path:
-    """Write ``epoch=0-step=N.ckpt``."""
+    """Write ``epoch=E-step=N.ckpt``."""
     run.mkdir(parents=True, exist_ok=True)
-    path = run / f"epoch=0-step={step}.ckpt"
+    path = run / name_at(step)
     value = {
         **state_at(step),
         "state_dict": dict(weights_at(step)),
@@ -42,7 +52,7 @@ def write_file(run: Path, step: int) -> Path:
 
 def write_fsdp(run: Path, step: int) -> Path:
     """Write the directory of sharded FSDP."""
-    checkpoint = run / f"epoch=0-step={step}.ckpt"
+    checkpoint = run / name_at(step)
     weights = {f"model.{name}": array for name, array in weights_at(step).items()}
     moments = {
         f"optimizer_0.state.{number}.{kind}": array
@@ -56,7 +66,7 @@ def write_fsdp(run: Path, step: int) -> Path:
 
 def write_deepspeed(run: Path, step: int) -> Path:
     """Write the directory of DeepSpeed."""
-    checkpoint = run / f"epoch=0-step={step}.ckpt"
+    checkpoint = run / name_at(step)
     write_tag(checkpoint / "checkpoint", step, 2, **state_at(step))
     (checkpoint / "latest").write_text("checkpoint")
     (checkpoint / "zero_to_fp32.py").write_text("# DeepSpeed's own script\n")

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,3 +153,49 @@ def test_a_file_named_like_a_checkpoint_is_passed_over(run: Path) -> None:
     (run / "checkpoint-99").touch()
     result = invoke("verify", "--json", run)
     assert set(verdicts(result)) == {"checkpoint-5", "checkpoint-10"}
+
+
+def watched_once(run: Path, more: str = "") -> None:
+    """Let a daemon judge what is there, in a process of its own."""
+    config = run.with_name("config.yaml")
+    config.write_text(f"run: {run}\nwatch: {{settle_seconds: 0.1}}\n{more}", encoding="utf-8")
+    command = [sys.executable, "-m", "resume_daemon", "run", "--config", str(config), "--once"]
+    subprocess.run(command, check=False, capture_output=True, timeout=50)
+
+
+def judged(result: Result) -> dict[str, tuple[bool, int]]:
+    """Return of each checkpoint whether an earlier verdict was taken, and the bytes read."""
+    found = json.loads(result.stdout)["checkpoints"]
+    return {Path(c["path"]).name: (c["judged_at"] is not None, c["bytes_read"]) for c in found}
+
+
+def test_cached_takes_the_verdicts_of_a_daemon_and_reads_only_what_was_touched_since(
+    run: Path,
+) -> None:
+    zero_second_half(run / "checkpoint-10" / "model.safetensors")
+    watched_once(run)
+    fresh = invoke("verify", "--json", run)
+    assert all(not cached and size for cached, size in judged(fresh).values())
+    cached = invoke("verify", "--json", "--cached", run)
+    assert judged(cached) == {"checkpoint-5": (True, 0), "checkpoint-10": (True, 0)}
+    assert (verdicts(cached), cached.exit_code) == (verdicts(fresh), 1)
+    finding = json.loads(cached.stdout)["checkpoints"][1]["findings"][0]
+    assert finding == json.loads(fresh.stdout)["checkpoints"][1]["findings"][0] | {"file": None}
+    assert "checkpoint-5  sound (judged 20" in invoke("verify", "--cached", run).stdout
+    os.utime(run / "checkpoint-5" / "model.safetensors")
+    again = judged(invoke("verify", "--json", "--cached", run))
+    assert again["checkpoint-10"] == (True, 0)
+    assert again["checkpoint-5"][0] is False
+    assert again["checkpoint-5"][1] > 0
+
+
+def test_cached_without_a_daemon_reads_everything(run: Path) -> None:
+    found = judged(invoke("verify", "--json", "--cached", run))
+    assert all(not cached and size for cached, size in found.values())
+
+
+def test_cached_does_not_pass_a_quick_verdict_off_as_a_deep_one(run: Path) -> None:
+    zero_second_half(run / "checkpoint-10" / "model.safetensors")
+    watched_once(run, "verify: {depth: quick}\n")
+    assert judged(invoke("verify", "--json", "--cached", "--quick", run))["checkpoint-10"][0]
+    assert verdicts(invoke("verify", "--json", "--cached", run))["checkpoint-10"] == "unsound"

@@ -15,6 +15,7 @@ OTHER_VALUES = {
     "watch.backend": "polling",
     "verify.depth": "quick",
     "verify.read_mib_per_second": 100,
+    "verify.priority": "normal",
     "verify.allow_globals": ["my_project.*"],
     "curriculum.files": ["state.json"],
     "curriculum.schemas": [{"name": "mine", "files": ["mine.json"]}],

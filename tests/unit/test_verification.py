@@ -384,6 +384,7 @@ def test_the_json_of_a_verification_has_the_promised_shape(checkpoint: Path) -> 
         "findings",
         "bytes_read",
         "seconds",
+        "judged_at",
     ]
     assert document["path"] == str(checkpoint)
     assert document["verdict"] == "degraded"
