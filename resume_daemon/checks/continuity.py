@@ -46,8 +46,8 @@ PART_VANISHED = Code(
     Severity.WARNING,
     "A part that the checkpoint before had is not there",
     "A scaler, a position in the data or another state is missing that this run saved until now. "
-    "The trainer resumes without it, and what it held starts again; where it is a part of the "
-    "weights, it raises.",
+    "The trainer resumes without it, and what it held starts again. Where the trainer asks for the "
+    "file by its name and raises, it is an error.",
     "Resume from a checkpoint that has it, unless the run was changed on purpose.",
     "measured on transformers 5.23: a missing part is passed over without a word",
 )
@@ -87,8 +87,12 @@ def _vanished(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
         else:
             gone = part.role in vanishing and not others
             lost = gone or part.role in {Role.DATA, Role.EXTRA}
-        if lost:
-            yield PART_VANISHED.finding(f"{name} is missing, {before.checkpoint} has it", file=name)
+        if lost or part.needed:
+            yield PART_VANISHED.finding(
+                f"{name} is missing, {before.checkpoint} has it",
+                file=name,
+                severity=Severity.ERROR if part.needed else None,
+            )
 
 
 def _reshaped(evidence: Evidence, before: Manifest) -> Iterator[Finding]:

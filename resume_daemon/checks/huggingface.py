@@ -17,6 +17,7 @@ from resume_daemon.checks.presence import (
 )
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.layouts.base import Role
+from resume_daemon.layouts.fsdp_plugin import is_local
 from resume_daemon.layouts.huggingface import HuggingFace, is_deepspeed
 from resume_daemon.layouts.transformers_weights import unpaired_adapters
 
@@ -44,6 +45,18 @@ TOKENIZER_MISSING = Code(
     "Copy the tokenizer's files from an earlier checkpoint of the same run.",
     MEASURED,
 )
+LOCAL_SHARDS = Code(
+    "RD119",
+    "local-shards",
+    Severity.ERROR,
+    "The trainer cannot load the form that it saved the weights in",
+    "With FSDP and LOCAL_STATE_DICT each rank saves a file of its own, "
+    "pytorch_model_fsdp_rank<R>.bin. On resume the trainer looks for a directory or for one whole "
+    'file, finds neither, and raises "Can\'t find a valid checkpoint".',
+    "Set state_dict_type to SHARDED_STATE_DICT or FULL_STATE_DICT. What was saved can be loaded in "
+    "a script of your own: accelerate's load_fsdp_model reads it, on as many ranks.",
+    "measured on transformers 5.23 with accelerate 1.15: a healthy checkpoint, the trainer raises",
+)
 _SHOWN = 8
 _MOST_PROCESSES = 1_000_000
 
@@ -51,6 +64,11 @@ _MOST_PROCESSES = 1_000_000
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each optional part that is missing from a trainer's checkpoint."""
     if evidence.layout == HuggingFace.name:
+        weights = evidence.files(Role.WEIGHTS)
+        if weights and all(map(is_local, weights)):
+            yield LOCAL_SHARDS.finding(
+                f"{weights[0]} and others were saved with LOCAL_STATE_DICT", file=weights[0]
+            )
         yield from _optional(evidence)
         yield from _ranks(evidence)
 

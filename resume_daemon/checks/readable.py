@@ -20,7 +20,7 @@ JSON_DAMAGED = Code(
     Severity.ERROR,
     "A JSON file cannot be read",
     "It is cut off, empty, not JSON or beyond any sensible size. The trainer raises on resume "
-    "where it is the trainer state or the model's configuration.",
+    "where it is the trainer state, the model's configuration or another state.",
     "Resume from an earlier checkpoint, or restore the file from this checkpoint's snapshot.",
     "measured on transformers 5.23: trainer_state.json or config.json cut off raises",
 )
@@ -81,6 +81,14 @@ _CODES = {
     Role.ARGUMENTS: ARGUMENTS_UNREADABLE,
 }
 
+_OBJECTS = {
+    Role.TRAINER_STATE: JSON_DAMAGED,
+    Role.CONFIGURATION: JSON_DAMAGED,
+    Role.ADAPTER_CONFIGURATION: JSON_DAMAGED,
+    Role.EXTRA: JSON_DAMAGED,
+    Role.TOKENIZER: SMALL_JSON_DAMAGED,
+}
+
 _MAY_BE_LARGE = {Role.DATA, Role.OTHER}
 """What may honestly be larger than is read, such as a buffer of samples."""
 
@@ -94,15 +102,14 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             )
             continue
         code = _CODES.get(evidence.parts[name].role, SMALL_JSON_DAMAGED)
+        if evidence.parts[name].role is Role.EXTRA:
+            code = JSON_DAMAGED if evidence.parts[name].format is Format.JSON else TORCH_UNREADABLE
         yield code.finding(f"{name}: {error.reason}", file=name)
-    for role in (Role.TRAINER_STATE, Role.CONFIGURATION, Role.ADAPTER_CONFIGURATION):
+    for role, code in _OBJECTS.items():
         for name in evidence.files(role):
-            if name in evidence.contents and not isinstance(evidence.value(name), dict):
-                kind = type(evidence.value(name)).__name__
-                yield JSON_DAMAGED.finding(f"{name}: it holds a {kind}, not an object", file=name)
-    for name in (*evidence.files(Role.TOKENIZER), *evidence.files(Role.EXTRA)):
-        if evidence.parts[name].format is not Format.JSON:
-            continue
-        if name in evidence.contents and not isinstance(evidence.value(name), dict):
-            kind = type(evidence.value(name)).__name__
-            yield SMALL_JSON_DAMAGED.finding(f"{name}: it holds a {kind}, not an object", file=name)
+            value = evidence.value(name)
+            if evidence.parts[name].format is not Format.JSON or name not in evidence.contents:
+                continue
+            if not isinstance(value, dict):
+                kind = type(value).__name__
+                yield code.finding(f"{name}: it holds a {kind}, not an object", file=name)

@@ -68,9 +68,11 @@ NO_TENSORS = Code(
     Severity.ERROR,
     "The weight files hold no values",
     "The files are well formed, and hold no tensor, or none with any element: the save gathered no "
-    "parameters, as under ZeRO-3 without stage3_gather_16bit_weights_on_model_save.",
+    "parameters, as under ZeRO-3 without stage3_gather_16bit_weights_on_model_save, or under FSDP1 "
+    "with a low-rank adapter.",
     "Resume from an earlier checkpoint.",
-    "peft and DeepSpeed: parameters that are partitioned have the shape [0] on each rank",
+    "peft and DeepSpeed: parameters that are partitioned have the shape [0] on each rank; measured "
+    "on transformers 5.23 with accelerate 1.15, peft 0.21 and FSDP1: the adapter is not saved",
 )
 
 _BY_KIND = {

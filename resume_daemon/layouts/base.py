@@ -57,6 +57,7 @@ class Part:
             held against one another.
         inside: For ``Role.STATE``: beginnings of tensor names, each with the role of the tensors
             that begin so; the first that fits counts, and the rest are ``Role.OTHER``.
+        needed: Where a run saves it at all, the trainer raises without it.
     """
 
     role: Role
@@ -65,6 +66,7 @@ class Part:
     world: int | None = None
     of: str = ""
     inside: tuple[tuple[str, Role], ...] = ()
+    needed: bool = False
 
     def role_of(self, tensor: str) -> Role:
         """Return the role of a tensor in this file."""

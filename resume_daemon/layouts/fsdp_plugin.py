@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from resume_daemon.layouts import dcp
-from resume_daemon.layouts.base import RANK, Format, Role, rule, under
+from resume_daemon.layouts.base import RANK, WORLD, Format, Role, rule, under
 from resume_daemon.layouts.dcp import dcp_rules
 from resume_daemon.layouts.ranks import missing_ranks
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from resume_daemon.listing import Listing
 
 _FOLDER = re.compile(r"(?P<kind>pytorch_model_fsdp|optimizer)_\d+/", re.ASCII)
+_LOCAL = re.compile(r"pytorch_model_fsdp_rank\d+\.bin", re.ASCII)
 _SETS = "FSDP "
+XLA_MODEL = "FSDP XLA model"
+XLA_OPTIMIZER = "FSDP XLA optimizer"
 
 FSDP: tuple[Rule, ...] = (
     # SHARDED_STATE_DICT: a directory of torch.distributed.checkpoint each.
@@ -35,12 +38,20 @@ FSDP: tuple[Rule, ...] = (
         for stem, role in (("pytorch_model_fsdp", Role.WEIGHTS), ("optimizer", Role.OPTIMIZER))
         for number in ("", "_0", "_1", "_2", "_3")
     ),
+    # torch_xla's own FSDP (transformers trainer.py, integrations/tpu.py); not tried on a TPU.
+    rule(rf"rank{RANK}-of-{WORLD}-pytorch_model\.bin", Role.WEIGHTS, Format.TORCH, of=XLA_MODEL),
+    rule(rf"rank{RANK}-of-{WORLD}-optimizer\.pt", Role.OPTIMIZER, Format.TORCH, of=XLA_OPTIMIZER),
 )
 
 
 def holds_fsdp_model(listing: Listing) -> bool:
     """Return whether weights that only a training with FSDP can load are there."""
     return any(name.startswith("pytorch_model_fsdp") for name in listing)
+
+
+def is_local(name: str) -> bool:
+    """Return whether a file is a rank's piece as ``LOCAL_STATE_DICT`` saves it."""
+    return _LOCAL.fullmatch(name) is not None
 
 
 def missing_fsdp(parts: Mapping[str, Part], listing: Listing, around: Around) -> Iterator[Missing]:

@@ -24,7 +24,8 @@ from resume_daemon.layouts.base import (
     under,
 )
 from resume_daemon.layouts.deepspeed import deepspeed_rules
-from resume_daemon.layouts.fsdp_plugin import FSDP, holds_fsdp_model, missing_fsdp
+from resume_daemon.layouts.fsdp_plugin import FSDP, XLA_MODEL, holds_fsdp_model, missing_fsdp
+from resume_daemon.layouts.published import unpublished
 from resume_daemon.layouts.transformers_weights import (
     ADAPTERS,
     SIDE_FILES,
@@ -43,7 +44,12 @@ INCOMPLETE_MARKER = "checkpoint-is-incomplete.txt"
 
 TRAINER_STATE = "trainer_state.json"
 
+FLASH_TRACKER = "dlrover_latest.txt"
+"""Names the newest checkpoint that DLRover has wholly written, in the background (ms-swift
+``trainers/mixin.py``: get_last_checkpoint)."""
+
 _DEEPSPEED = re.compile(r"^global_step\d+/")
+_FULL_FSDP = "pytorch_model_fsdp.bin"
 
 
 class HuggingFace(Layout):
@@ -52,19 +58,21 @@ class HuggingFace(Layout):
     name = "huggingface"
     facts = Facts(
         written_by="transformers Trainer, and with it TRL, unsloth, axolotl, ms-swift and "
-        "LLaMA-Factory v0",
+        "LLaMA-Factory v0, none of which needs a layout of its own for it",
         recognised="trainer_state.json, or weights in any form that the trainer loads",
         step="N of checkpoint-N, which is global_step of trainer_state.json",
         required="trainer_state.json; one of model.safetensors, pytorch_model.bin, an index with "
         "all of its shards, an adapter with its configuration, or what FSDP or DeepSpeed wrote",
-        marker="none; trainer_state.json is the last file of rank 0, and "
-        "checkpoint-is-incomplete.txt says that a save on SIGTERM did not end",
+        marker="none; trainer_state.json is the last file of rank 0, "
+        "checkpoint-is-incomplete.txt says that a save on SIGTERM did not end, and "
+        "dlrover_latest.txt beside it (ms-swift with DLRover) names the newest that is whole",
         staging="tmp-checkpoint-N (4.36 to 4.38), tmp-checkpoint-<random>, .tmp-checkpoint-*",
         ranks="rng_state_R.pth of each; how many there were is in training_args.bin",
         rotation="nothing: the whole directory goes",
         later="TRL's entropy_ctrl_state.json, whatever on_save callbacks write, other ranks' "
         "random states",
-        source="transformers 5.23 trainer.py: _save_checkpoint, _load_from_checkpoint",
+        source="transformers 5.23 trainer.py: _save_checkpoint, _load_from_checkpoint; runs with "
+        "FSDP1 and FSDP2 on two ranks; ms-swift, axolotl and LLaMA-Factory of August 2026",
     )
     names = (name_of(rf"checkpoint-{STEP}"),)
     # 4.36-4.38 staged in tmp-checkpoint-N; main of January 2025 in tmp-checkpoint-<random>; unsloth
@@ -74,6 +82,8 @@ class HuggingFace(Layout):
     rules = (
         *WEIGHTS,
         rule(r"optimizer\.(?:pt|bin)", Role.OPTIMIZER, Format.TORCH),
+        # SageMaker's model parallelism, in a form of its own.
+        rule(r"optimizer\.pt_[^/]+", Role.OPTIMIZER, Format.OPAQUE),
         rule(r"scheduler\.pt", Role.SCHEDULER, Format.TORCH),
         rule(r"scaler\.pt", Role.SCALER, Format.TORCH),
         rule(r"rng_state\.pth", Role.RNG, Format.TORCH),
@@ -117,8 +127,12 @@ class HuggingFace(Layout):
             missing += deepspeed.missing_tag(listing, around)
         missing += missing_fsdp(parts, listing, around)
         if not tags and not holds_fsdp_model(listing):
-            missing += missing_weights(parts, listing, around)
+            loadable = {name: part for name, part in parts.items() if part.of != XLA_MODEL}
+            missing += missing_weights(loadable, listing, around)
+            missing += _missing_full_fsdp(listing)
         marker = INCOMPLETE_MARKER if INCOMPLETE_MARKER in listing else None
+        tracker = around.beside(FLASH_TRACKER)
+        marker = marker or unpublished(listing, self.step_of(listing.name), tracker)
         return Completeness(tuple(missing), saved and marker is None, marker)
 
     def stable_name(self, file: str) -> str:
@@ -136,6 +150,18 @@ class HuggingFace(Layout):
             tag = int(name[len("global_step") : name.index("/")])
             if type(step) is int:
                 yield name, step + recorded - tag
+
+
+def _missing_full_fsdp(listing: Listing) -> Iterator[Missing]:
+    """Yield the weights of FSDP that belong to its optimizer.
+
+    The model beside them is for others to load: a resume asks for this file alone, and raises
+    (measured on transformers 5.23). Only FSDP with FULL_STATE_DICT names the optimizer so; old
+    versions of accelerate named its weights ``pytorch_model.bin``.
+    """
+    full = "optimizer.bin" in listing and "model.safetensors" in listing
+    if full and "pytorch_model.bin" not in listing:
+        yield Missing(Role.WEIGHTS, f"{_FULL_FSDP} (of FSDP, as optimizer.bin is)")
 
 
 def is_deepspeed(listing: Listing) -> bool:
