@@ -308,10 +308,9 @@ def _optimizer_steps(
     found: dict[str, tuple[float, ...]] = {}
     for name, content in contents.items():
         steps: list[float] = []
-        path = listing.path(name)
         for at, span in content.scalars.items():
             if at.endswith(".step") and parts[name].role_of(at) is Role.OPTIMIZER:
-                value = scalar_value(path, span)
+                value = scalar_value(listing.path(name), span)
                 steps += [] if value is None else [float(value)]
         plain = content.value if parts[name].role is Role.OPTIMIZER else None
         state = plain.get("state") if isinstance(plain, dict) else None

@@ -125,9 +125,11 @@ def _check_index(
             f"{index}: it points outside the checkpoint: {min(outside)!r}", file=index
         )
     folder = _folder(index)
-    for shard in sorted({folder + name for name in weight_map.values()} & set(names)):
-        promised = {tensor for tensor, at in weight_map.items() if folder + at == shard}
-        if absent := sorted(promised - names[shard]):
+    promised: dict[str, set[str]] = {}
+    for tensor, shard in weight_map.items():
+        promised.setdefault(folder + shard, set()).add(tensor)
+    for shard in sorted(set(promised) & set(names)):
+        if absent := sorted(promised[shard] - names[shard]):
             yield INDEX_MISMATCH.finding(
                 f"{shard} lacks {len(absent)} tensors that the index promises: {_some(absent)}",
                 file=shard,
