@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from resume_daemon.layouts.base import Completeness, Part
     from resume_daemon.listing import Listing
     from resume_daemon.manifest import Manifest
+    from resume_daemon.reading.frames import FrameScan
     from resume_daemon.reading.results import FileScan, TensorStatistics
 
 
@@ -38,6 +39,7 @@ class Evidence:
         plain_optimizer: As the layout says.
         optimizer_steps: The optimizer's own step counters in each file, one per parameter.
         scans: Digests and statistics, by name; empty for a quick verification.
+        frames: What compressed chunks decode to, by file; empty for a quick verification.
         previous: The manifest of the sound checkpoint before this one, where there is one.
         earlier: The manifest of the sound checkpoint before that one, where there is one.
         recorded: This checkpoint's own manifest of an earlier verification, where there is one.
@@ -58,6 +60,7 @@ class Evidence:
     plain_optimizer: bool
     optimizer_steps: Mapping[str, tuple[float, ...]]
     scans: Mapping[str, FileScan]
+    frames: Mapping[str, tuple[FrameScan, ...]]
     previous: Manifest | None
     earlier: Manifest | None
     recorded: Manifest | None

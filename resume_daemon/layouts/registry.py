@@ -43,6 +43,7 @@ OWN: Final = (
     "open_instruct:OpenInstruct",
     "open_instruct:OpenInstructEpochs",
     "lightning:Lightning",
+    "orbax:Orbax",
     "dcp:TorchDcp",
     "stable_baselines3:StableBaselines3",
 )
