@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from resume_daemon.limits import Limits
     from resume_daemon.listing import Listing
     from resume_daemon.manifest import Manifest
+    from resume_daemon.reading.frames import FrameScan
     from resume_daemon.reading.results import FileScan, TensorStatistics
 
 
@@ -40,6 +41,7 @@ class Evidence:
         optimizer_steps: The optimizer's own step counters in each file, one per parameter.
         stated_digests: What the trainer says that the digests of its files are, by name.
         scans: Digests and statistics, by name; empty for a quick verification.
+        frames: What compressed chunks decode to, by file; empty for a quick verification.
         previous: The manifest of the sound checkpoint before this one, where there is one.
         earlier: The manifest of the sound checkpoint before that one, where there is one.
         recorded: This checkpoint's own manifest of an earlier verification, where there is one.
@@ -62,6 +64,7 @@ class Evidence:
     optimizer_steps: Mapping[str, tuple[float, ...]]
     stated_digests: Mapping[str, StatedDigest]
     scans: Mapping[str, FileScan]
+    frames: Mapping[str, tuple[FrameScan, ...]]
     previous: Manifest | None
     earlier: Manifest | None
     recorded: Manifest | None

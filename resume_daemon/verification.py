@@ -13,6 +13,7 @@ from resume_daemon.checks.every import CHECKS
 from resume_daemon.errors import ChangedError, FormatError, UsageError
 from resume_daemon.evidence import Evidence
 from resume_daemon.findings import Finding, Verdict, verdict_of
+from resume_daemon.formats.array_data import read_array_data
 from resume_daemon.formats.content import Content, Format
 from resume_daemon.formats.dcp_shard import read_dcp_shard
 from resume_daemon.formats.registry import read
@@ -24,6 +25,7 @@ from resume_daemon.ledger.record import rfc3339
 from resume_daemon.limits import Limits
 from resume_daemon.listing import EntryKind
 from resume_daemon.manifest import Manifest, ManifestFile, Resource, TensorRecord, resource_name
+from resume_daemon.reading.frames import scan_frames
 from resume_daemon.reading.results import ScanTask
 from resume_daemon.reading.scan import ReadOptions, scan_files
 
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 _LARGEST_STEP = 2**53
 _ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha1", "md5"})
 """Of digests that trainers write down; each is in every ``hashlib``."""
+_EXPLAINED = frozenset({Format.DCP_SHARD, Format.ARRAY_DATA})
+"""Formats of files that another file explains."""
 
 
 class Depth(StrEnum):
@@ -229,13 +233,15 @@ def _gather(
     unreadable: dict[str, FormatError] = {}
     parts = layout.parts(listing)
     # What shards hold is said by the metadata beside them, so that comes first.
-    for name in sorted(_regular(listing), key=lambda n: parts[n].format is Format.DCP_SHARD):
+    for name in sorted(_regular(listing), key=lambda n: parts[n].format in _EXPLAINED):
         part = parts[name]
         if part.format is Format.OPAQUE:
             continue
         try:
             if part.format is Format.DCP_SHARD:
                 content = _read_shard(name, listing, parts, contents)
+            elif part.format is Format.ARRAY_DATA:
+                content = _read_array_data(name, listing, parts, contents)
             else:
                 content = read(listing.path(name), part.format)
         except FormatError as error:
@@ -277,6 +283,7 @@ def _gather(
         optimizer_steps=_optimizer_steps(listing, parts, contents),
         stated_digests=layout.stated_digests(contents),
         scans={},
+        frames={},
         previous=previous,
         earlier=not_later(comparable(references.earlier)),
         recorded=references.recorded,
@@ -299,6 +306,20 @@ def _read_shard(
     if not chunks:
         return Content()
     return read_dcp_shard(listing.path(name), listing.entries[name].size, chunks)
+
+
+def _read_array_data(
+    name: str, listing: Listing, parts: Mapping[str, Part], contents: Mapping[str, Content]
+) -> Content:
+    """Return what a data file holds by the stores above it; nothing where none references it."""
+    pieces, needed = [], 0
+    for other, content in contents.items():
+        folder = other.rpartition("/")[0] + "/" if "/" in other else ""
+        if parts[other].format is Format.ARRAY_STORE and name.startswith(folder):
+            file = name[len(folder) :]
+            needed = max(needed, content.value.files.get(file, 0))
+            pieces += [piece for piece in content.value.pieces if piece.value.file == file]
+    return read_array_data(listing.path(name), listing.entries[name].size, needed, pieces)
 
 
 def _optimizer_steps(
@@ -352,7 +373,12 @@ def _scan(
             if isinstance(result, Exception):
                 raise result
             scans[task.key] = result
-    return replace(evidence, scans=scans)
+    frames = {
+        name: scan_frames(evidence.listing.path(name), content.frames, reading, cancelled)
+        for name, content in evidence.contents.items()
+        if content.frames
+    }
+    return replace(evidence, scans=scans, frames=frames)
 
 
 def _manifest(evidence: Evidence) -> Manifest:

@@ -75,7 +75,8 @@ def _vanished(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
     sets = {part.of for part in evidence.vanished.values() if part.rank is not None}
     present = list(evidence.parts.values())
     for name, part in evidence.vanished.items():
-        if part.format is Format.DCP_SHARD or shard_total(name) is not None:
+        shard = part.format in {Format.DCP_SHARD, Format.ARRAY_DATA}
+        if shard or shard_total(name) is not None:
             continue  # What there has to be is said by the metadata or the index.
         others = any((p.role, p.format) == (part.role, part.format) for p in present)
         if part.rank is not None:

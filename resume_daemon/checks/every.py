@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from resume_daemon.checks import (
     agreement,
+    array_store,
     companions,
     continuity,
     deepspeed,
@@ -39,6 +40,7 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     readable.check,
     weights.check,
     torch_files.check,
+    array_store.check,
     agreement.check,
     steps.check,
     deepspeed.check,

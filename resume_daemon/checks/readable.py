@@ -101,9 +101,13 @@ def check(evidence: Evidence) -> Iterator[Finding]:
                 f"{name} was digested only: {error.reason}", file=name, severity=Severity.WARNING
             )
             continue
+        if evidence.parts[name].format in {Format.ARRAY_STORE, Format.ARRAY_DATA}:
+            continue  # Told by its own check.
         code = _CODES.get(evidence.parts[name].role, SMALL_JSON_DAMAGED)
         if evidence.parts[name].role is Role.EXTRA:
-            code = JSON_DAMAGED if evidence.parts[name].format is Format.JSON else TORCH_UNREADABLE
+            code = TORCH_UNREADABLE
+        if code is TORCH_UNREADABLE and evidence.parts[name].format is Format.JSON:
+            code = JSON_DAMAGED
         yield code.finding(f"{name}: {error.reason}", file=name)
     for role, code in _OBJECTS.items():
         for name in evidence.files(role):

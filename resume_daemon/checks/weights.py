@@ -87,6 +87,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each contradiction in and between the weight files."""
     for name in sorted(evidence.contents):
         for problem in evidence.contents[name].problems:
+            if problem.kind is ProblemKind.STORE:
+                continue  # Told by the check of stores.
             yield _BY_KIND[problem.kind].finding(f"{name}: {problem.message}", file=name)
     files = evidence.files(Role.WEIGHTS)
     shapes = {

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from resume_daemon.formats.inert_values import Reference
-    from resume_daemon.formats.tensors import RecordSpan, TensorSpan
+    from resume_daemon.formats.tensors import Frame, RecordSpan, TensorSpan
 
 
 class Format(StrEnum):
@@ -32,6 +32,10 @@ class Format(StrEnum):
     """What ``torch.distributed.checkpoint`` promises of the shards beside it."""
     DCP_SHARD = "dcp shard"
     """A shard of it, which only its metadata explains."""
+    ARRAY_STORE = "array store"
+    """The manifest of OCDBT, with the nodes of its tree in data files below it."""
+    ARRAY_DATA = "array data"
+    """A data file of it, which only its tree explains."""
     OPAQUE = "opaque"
     """Digested, never looked into."""
 
@@ -43,6 +47,8 @@ class ProblemKind(StrEnum):
     """It is shorter or longer than it says."""
     PLACE = "place"
     """Parts of it overlap, or bytes between them belong to none."""
+    STORE = "store"
+    """What a store says of an array is not what it holds."""
     SHAPE = "shape"
     """A shape or an element type does not agree with the bytes."""
 
@@ -63,6 +69,7 @@ class Content:
         value: The decoded document, or what was pickled as plain values and inert nodes.
         shapes: Of every tensor, by its name, or by its path in the value.
         spans: Stretches of values that lie in the file as they are; what the scan looks at.
+        frames: Compressed chunks of arrays; their values are looked at after they are decoded.
         records: Stretches that have a checksum; the scan computes theirs.
         scalars: Where the bytes of each tensor of one element lie, by name.
         references: What loading the file would import.
@@ -72,6 +79,7 @@ class Content:
     value: Any = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     spans: tuple[TensorSpan, ...] = ()
+    frames: tuple[Frame, ...] = ()
     records: tuple[RecordSpan, ...] = ()
     scalars: Mapping[str, TensorSpan] = field(default_factory=dict)
     references: tuple[Reference, ...] = ()

@@ -31,6 +31,29 @@ class TensorSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """Bytes ``begin`` to ``end`` of a chunk of an array that are one frame of Zstandard.
+
+    Attributes:
+        name: Of the array, with the chunk's place where there are several.
+        dtype: As in ``TensorSpan``; empty for a type that is not known.
+        shape: Elements per dimension of the chunk.
+        begin: Offset of the first byte.
+        end: Offset after the last byte.
+        size: Bytes that it decodes to.
+        inline: Those bytes, where they were read already (they stand in a node).
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+    size: int
+    inline: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class RecordSpan:
     """Bytes ``begin`` to ``end`` of a stored record, and the CRC-32 that they should have."""
 

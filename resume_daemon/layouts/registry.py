@@ -52,6 +52,7 @@ OWN: Final = (
     # After those whose names and files it shares.
     "accelerate:Accelerate",
     "lightning:Lightning",
+    "orbax:Orbax",
     "dcp:TorchDcp",
     "stable_baselines3:StableBaselines3",
 )

@@ -1,0 +1,202 @@
+"""Arrays of zarr 2 and 3 in a store: their shapes, and where their chunks lie.
+
+Source: the zarr specifications 2 and 3, with ``sharding_indexed`` (zarr-extensions), as Orbax 0.12
+uses them (``serialization/tensorstore_utils.py: _build_zarr2_metadata, _build_zarr3_metadata``).
+Neither has a checksum of the values; of a shard only the index has one (CRC-32C).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.formats.dtypes import BITS
+from resume_daemon.formats.json_document import parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from resume_daemon.formats.ocdbt import Store, Value
+
+_MOST_DIMENSIONS: Final = 32
+_LARGEST: Final = 2**62
+_ZARR_2: Final = "/.zarray"
+_ZARR_3: Final = "/zarr.json"
+_KINDS: Final = {"f": "F", "i": "I", "u": "U", "c": "C"}
+_NAMED: Final[Mapping[str, str]] = {
+    "|b1": "BOOL",
+    "bool": "BOOL",
+    "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "complex64": "C64",
+    "complex128": "C128",
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
+    **{
+        f"{sign}int{bits}": f"{sign or 'i'}".upper() + str(bits)
+        for sign in ("", "u")
+        for bits in (8, 16, 32, 64)
+    },
+}
+"""Names of types in zarr 3, and of those in zarr 2 that are no codes of numpy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """One array.
+
+    Attributes:
+        name: As the tree of parameters has it, such as ``params.layer.kernel``.
+        shape: Elements per dimension.
+        dtype: Element type by its safetensors name; None for one that is not known here.
+        chunk: Elements per dimension of what is encoded as one.
+        grid: How many values of the store it consists of.
+        inner: How many chunks one of them holds, with an index at its end; 0 for no shards.
+        compressed: Each chunk is one frame of Zstandard; None where the codec is not known here.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str | None
+    chunk: tuple[int, ...]
+    grid: int
+    inner: int
+    compressed: bool | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of one decoded chunk; those at the end are padded."""
+        return math.prod(self.chunk) * BITS[self.dtype] // 8 if self.dtype else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A value of the store that holds a chunk, or a shard of several, of an array."""
+
+    array: Array
+    index: str
+    value: Value
+
+    @property
+    def label(self) -> str:
+        """The array's name, with the chunk's place where it has more than one."""
+        return self.array.name if self.array.grid == 1 else f"{self.array.name}@{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """All arrays of a store.
+
+    Attributes:
+        arrays: By name.
+        files: Every data file that the store needs, with the least size that it must have.
+        pieces: Every value that holds values of an array.
+        problems: What contradicts itself, in words.
+    """
+
+    arrays: Mapping[str, Array]
+    files: Mapping[str, int]
+    pieces: tuple[Piece, ...]
+    problems: tuple[str, ...]
+
+    def absent(self) -> Iterator[tuple[str, int]]:
+        """Yield each array that lacks chunks, and how many; a loader fills them with zeros."""
+        found = dict.fromkeys(self.arrays, 0)
+        for piece in self.pieces:
+            found[piece.array.name] += 1
+        for name, count in found.items():
+            if count < self.arrays[name].grid:
+                yield name, self.arrays[name].grid - count
+
+
+def arrays_in(store: Store, path: Path) -> Arrays:
+    """Return the arrays of a store; ``path`` is named where one of them cannot be understood."""
+    arrays: dict[str, Array] = {}
+    problems: list[str] = []
+    for key, value in store.values.items():
+        for ending, read in ((_ZARR_2, _zarr_2), (_ZARR_3, _zarr_3)):
+            if key.endswith(ending):
+                name = key.removesuffix(ending)
+                if value.inline is None:
+                    continue  # Larger than any that Orbax writes; its chunks are not judged.
+                try:
+                    document = parse_json(value.inline, path)
+                    arrays[name] = read(name, document)
+                except (ResumeDaemonError, ValueError, TypeError, KeyError, IndexError):
+                    problems.append(f"{key} does not describe an array")
+    pieces = []
+    for key, value in store.values.items():
+        name, _, index = key.partition("/")
+        while name not in arrays and "/" in index:
+            head, _, index = index.partition("/")
+            name = f"{name}/{head}"
+        if name in arrays and index not in {".zarray", ".zattrs", "zarr.json"}:
+            pieces.append(Piece(arrays[name], index, value))
+    return Arrays(arrays, store.files, tuple(pieces), tuple(problems))
+
+
+def _zarr_2(name: str, document: Any) -> Array:
+    compressor = document.get("compressor")
+    known = compressor is None or compressor["id"] == "zstd"
+    plain = not document.get("filters") and document["order"] == "C"
+    shape, chunk = _shape(document["shape"]), _shape(document["chunks"])
+    return Array(
+        name,
+        shape,
+        _dtype(document["dtype"]),
+        chunk,
+        _grid(shape, chunk),
+        0,
+        compressor is not None if known and plain else None,
+    )
+
+
+def _zarr_3(name: str, document: Any) -> Array:
+    shape = _shape(document["shape"])
+    outer = chunk = _shape(document["chunk_grid"]["configuration"]["chunk_shape"])
+    codecs, inner = document["codecs"], 0
+    if codecs[0]["name"] == "sharding_indexed":
+        sharding = codecs[0]["configuration"]
+        at_end = sharding.get("index_location", "end") == "end"
+        names = [codec["name"] for codec in sharding["index_codecs"]]
+        chunk = _shape(sharding["chunk_shape"])
+        inner, codecs = _grid(outer, chunk), sharding["codecs"]
+        if not at_end or names != ["bytes", "crc32c"]:
+            codecs = [{"name": "unknown"}]
+    kinds = [codec["name"] for codec in codecs]
+    compressed = {("bytes",): False, ("bytes", "zstd"): True}.get(tuple(kinds))
+    if codecs[0].get("configuration", {}).get("endian") == "big":
+        compressed = None
+    dtype = _dtype(document["data_type"])
+    return Array(name, shape, dtype, chunk, _grid(shape, outer), inner, compressed)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_DIMENSIONS:
+        raise TypeError("a shape is no list of numbers")
+    if not all(type(number) is int and 0 <= number < _LARGEST for number in value):
+        raise ValueError("a shape holds what is no whole number")
+    if math.prod(value) >= _LARGEST:
+        raise ValueError("a shape is too large")
+    return tuple(value)
+
+
+def _grid(shape: tuple[int, ...], chunk: tuple[int, ...]) -> int:
+    if len(shape) != len(chunk) or 0 in chunk:
+        raise ValueError("chunks do not go with the shape")
+    return math.prod(-(-length // part) for length, part in zip(shape, chunk, strict=True))
+
+
+def _dtype(value: Any) -> str | None:
+    if not isinstance(value, str):
+        return None
+    if value in _NAMED:
+        return _NAMED[value]
+    kind, digits = _KINDS.get(value[1:2]), value[2:]
+    if value[:1] not in "<|" or kind is None or not digits.isdecimal() or len(digits) > 2:  # noqa: PLR2004 - 16 bytes at most
+        return None
+    name = f"{kind}{8 * int(digits)}"
+    return name if name in BITS else None
