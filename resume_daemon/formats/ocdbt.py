@@ -102,7 +102,7 @@ class _Reader:
         values: dict[str, Value] = {}
         try:
             if reason := blank_reason(content[:4096]):
-                raise ValueError(reason)
+                raise ValueError(reason)  # noqa: TRY301 - the same as one that cannot be read
             root = _root(self._body(content, MANIFEST_MAGIC))
             pending = [root] if root is not None else []
         except LookupError as error:

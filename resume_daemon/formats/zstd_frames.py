@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _WINDOW_LOG: Final = 27
-"""Of 128 MiB: what the library's own decompressor takes without being told more (RFC 8878, 3.1.1)."""
+"""Of 128 MiB: what the library's own decompressor takes by itself (RFC 8878, 3.1.1)."""
 
 
 class Decompressor:

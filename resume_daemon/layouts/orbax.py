@@ -2,7 +2,7 @@
 
 Source: orbax-checkpoint 0.12 ``_src/path/step.py`` (names), ``atomicity.py`` (a rename, or a commit
 file; ``commit_success.txt`` is written either way), ``_src/metadata/checkpoint.py``,
-``_src/handlers/base_pytree_checkpoint_handler.py``; checkpoints made with it, damaged, and restored.
+``_src/handlers/base_pytree_checkpoint_handler.py``; checkpoints made with it and damaged.
 """
 
 from __future__ import annotations
