@@ -44,7 +44,7 @@ types: $(VENV)/.dev ## check types
 	$(VENV)/bin/mypy
 
 # One script per question; each prints a table and writes the same figures as JSON.
-bench: $(REAL)/.installed ## run the benchmarks; JSON goes to benchmarks/results
+bench: $(REAL)/.bench ## run the benchmarks; JSON goes to benchmarks/results
 	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(REAL)/bin/python "$$script"; done
 
 docs: $(VENV)/.core ## bring the generated files up to date
@@ -71,6 +71,11 @@ $(REAL)/.installed: pyproject.toml
 	$(call new-environment,$(REAL))
 	@echo 'Installing torch and the trainers into $(REAL); this takes minutes ...'
 	@$(REAL)/bin/python $(INSTALL) '.[test,real]'
+	@touch $@
+
+$(REAL)/.bench: $(REAL)/.installed
+	@echo 'Installing what we are compared with into $(REAL) ...'
+	@$(REAL)/bin/python $(INSTALL) '.[bench]'
 	@touch $@
 
 define new-environment

@@ -1,0 +1,196 @@
+"""How many steps per second does a training lose while checkpoints are verified beside it?
+
+A real training in torch (``_training_loop.py``) runs without a pause on every core. In turns it is
+alone, or a daemon beside it verifies checkpoints all the time: a stretch alone, one beside, one
+alone, and so on. Each stretch beside is compared with the mean of the two around it; how much these
+two differ is what the machine itself does, and is shown as noise.
+
+All checkpoints are links to one weights file, so a daemon has as much to read as it can manage.
+With ``--disk`` that file is dropped from the page cache first, and the daemon, which leaves the
+cache as it found it, reads it from the disk each time; the default is from memory, where hashing
+competes for the processors and for nothing else.
+
+Run: ``python benchmarks/training_interference.py [--rounds 6] [--seconds 8] [--disk]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import itertools
+
+from benchmarks._daemon import Beside, cpu_seconds, publish
+from benchmarks._harness import warm_page_cache
+from benchmarks.deep_verification import write_safetensors
+from tests.checkpoints import write_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CHECKPOINTS = 300
+SETTLE_SECONDS = 2.0
+"""Between two stretches, so that neither a start nor a stop falls into one."""
+
+DEFAULT = "with its defaults"
+CONFIGURATIONS = {
+    DEFAULT: "",
+    "with one worker": "verify: {workers: 1}\n",
+    "with priority: normal": "verify: {priority: normal}\n",
+}
+
+
+def main() -> None:
+    """Let the training run, and the daemons take turns beside it."""
+    parser = argparse.ArgumentParser(description="What a verification costs a training.")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of one stretch")
+    parser.add_argument("--gib", type=float, default=1.0, help="size of the weights file")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--disk", action="store_true", help="read from the disk, not from memory")
+    parser.add_argument("--directory", type=Path, help="where files are made (default: temporary)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
+        directory = Path(name)
+        weights = directory / "weights"
+        write_safetensors(weights, int(arguments.gib * (1 << 30)))
+        run = make_run(directory / "run", weights)
+        if arguments.disk:
+            forget(weights)
+        else:
+            warm_page_cache(weights)
+        steps = directory / "steps"
+        with steps.open("wb") as stream:
+            loop = Path(__file__).with_name("_training_loop.py")
+            training = subprocess.Popen(
+                [sys.executable, str(loop), str(directory), str(arguments.threads)], stdout=stream
+            )
+        try:
+            wait_for_steps(training, steps)
+            alone = [pause(arguments.seconds)]
+            beside: dict[str, list[tuple[float, float]]] = {name: [] for name in CONFIGURATIONS}
+            busy: dict[str, list[float]] = {name: [] for name in CONFIGURATIONS}
+            for _ in range(arguments.rounds):
+                for name, configuration in CONFIGURATIONS.items():
+                    stretch, processor = verify_beside(run, configuration, arguments.seconds)
+                    beside[name].append(stretch)
+                    busy[name].append(processor)
+                    alone.append(pause(arguments.seconds))
+        finally:
+            training.kill()
+            training.wait()
+        moments = [float(line) for line in steps.read_text(encoding="utf-8").split("\n")[:-1]]
+    losses, noise = compare_stretches(moments, alone, beside)
+    rows: list[tuple[str, float | None, str, float | None]] = []
+    for name, found in losses.items():
+        most = 1.0 if name == DEFAULT else None
+        rows.append(
+            (f"steps lost beside a daemon {name}, median", statistics.median(found), "%", most)
+        )
+        rows.append(
+            (
+                f"  least and most: {min(found):.2f} to {max(found):.2f}; quartile",
+                quartile(found),
+                "%",
+                None,
+            )
+        )
+        rows.append(("  cores that the daemon used", statistics.median(busy[name]), "", None))
+    rows.append(
+        ("noise: two stretches alone differ by, median", statistics.median(noise), "%", None)
+    )
+    rows.append(("steps per second alone", rate(moments, alone[0]), "/s", None))
+    publish("training_interference_disk" if arguments.disk else "training_interference", rows)
+
+
+def make_run(run: Path, weights: Path) -> Path:
+    """Make checkpoints that share one weights file."""
+    for number in range(1, CHECKPOINTS + 1):
+        checkpoint = write_checkpoint(run, number)
+        (checkpoint / "model.safetensors").unlink()
+        (checkpoint / "model.safetensors").hardlink_to(weights)
+    return run
+
+
+def forget(path: Path) -> None:
+    """Drop a file from the page cache."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def wait_for_steps(training: subprocess.Popen[bytes], steps: Path) -> None:
+    """Wait until the training is well under way."""
+    while steps.stat().st_size < 50 * 16:
+        if training.poll() is not None:
+            raise SystemExit("the training ended; is torch installed?")
+        time.sleep(0.2)
+
+
+def pause(seconds: float) -> tuple[float, float]:
+    """Leave the training alone; return from when to when (monotonic)."""
+    time.sleep(SETTLE_SECONDS)
+    begin = time.monotonic()
+    time.sleep(seconds)
+    return begin, time.monotonic()
+
+
+def verify_beside(
+    run: Path, configuration: str, seconds: float
+) -> tuple[tuple[float, float], float]:
+    """Let a daemon verify; return from when to when, and how many cores it used."""
+    shutil.rmtree(run / ".resume_daemon", ignore_errors=True)
+    daemon = Beside(run, f"log: {{level: debug}}\n{configuration}")
+    log = run.with_suffix(".log")
+    daemon.wait_for(lambda: "VerifyJob" in log.read_text(encoding="utf-8"))
+    time.sleep(SETTLE_SECONDS)
+    begin, before = time.monotonic(), cpu_seconds(daemon.process.pid)
+    time.sleep(seconds)
+    end, after = time.monotonic(), cpu_seconds(daemon.process.pid)
+    if len(daemon.records("verdict")) >= CHECKPOINTS:
+        raise SystemExit("the daemon had nothing left to do: make the file larger (--gib)")
+    daemon.stop()
+    return (begin, end), (after - before) / (end - begin)
+
+
+def compare_stretches(
+    moments: Sequence[float],
+    alone: Sequence[tuple[float, float]],
+    beside: dict[str, list[tuple[float, float]]],
+) -> tuple[dict[str, list[float]], list[float]]:
+    """Return the steps lost in each stretch beside a daemon, and the noise; both in percent."""
+    rates = [rate(moments, stretch) for stretch in alone]
+    losses: dict[str, list[float]] = {name: [] for name in beside}
+    place = 0
+    for turn in range(min(map(len, beside.values()))):
+        for name, stretches in beside.items():
+            around = (rates[place] + rates[place + 1]) / 2
+            losses[name].append((1 - rate(moments, stretches[turn]) / around) * 100)
+            place += 1
+    noise = [abs(1 - b / a) * 100 for a, b in itertools.pairwise(rates)]
+    return losses, noise
+
+
+def rate(moments: Sequence[float], stretch: tuple[float, float]) -> float:
+    """Return the steps per second from the first to the last step of a stretch."""
+    inside = [moment for moment in moments if stretch[0] <= moment <= stretch[1]]
+    return (len(inside) - 1) / (inside[-1] - inside[0])
+
+
+def quartile(values: Sequence[float]) -> float:
+    """Return the upper quartile."""
+    return statistics.quantiles(values, n=4)[2] if len(values) > 1 else values[0]
+
+
+if __name__ == "__main__":
+    main()
