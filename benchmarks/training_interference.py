@@ -81,10 +81,10 @@ def main() -> None:
             beside: dict[str, list[tuple[float, float]]] = {name: [] for name in CONFIGURATIONS}
             busy: dict[str, list[float]] = {name: [] for name in CONFIGURATIONS}
             for _ in range(arguments.rounds):
-                for name, configuration in CONFIGURATIONS.items():
+                for kind, configuration in CONFIGURATIONS.items():
                     stretch, processor = verify_beside(run, configuration, arguments.seconds)
-                    beside[name].append(stretch)
-                    busy[name].append(processor)
+                    beside[kind].append(stretch)
+                    busy[kind].append(processor)
                     alone.append(pause(arguments.seconds))
         finally:
             training.kill()

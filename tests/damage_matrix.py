@@ -231,6 +231,8 @@ _NO_MARK = (
     "well be the same at two steps"
 )
 _FEWER = "as after a resume on fewer devices; how many there were is recorded nowhere"
+_ALONE = "the only file, whole and of one moment; a tag may be ahead of what the engine counts"
+_UNMARKED = "without its marker it is a state of accelerate's, of the same names and files"
 _NOT_STATE = "it is no part of the training state: a resume does not read it"
 _OTHER_COPY = "the weights are there a second time, and whole; a resume takes either"
 _TEXT = "still a document of its form: another letter or digit, which nothing repeats"
@@ -250,7 +252,7 @@ UNSEEN: Final[tuple[tuple[str, str], ...]] = (
     (r"huggingface-deepspeed \| .*_model_states\.pt \| other shape", _NOT_COMPARED),
     (r"huggingface-deepspeed \| model\.safetensors \| missing", _OTHER_COPY),
     (
-        r"huggingface-fsdp-full \| (?:model\.safetensors|pytorch_model_fsdp\.bin) \| missing",
+        r"huggingface-fsdp-full \| model\.safetensors \| missing",
         _OTHER_COPY,
     ),
     (r".* \| .*zero_to_fp32\.py \| .*", _NOT_STATE),
@@ -300,5 +302,7 @@ UNSEEN: Final[tuple[tuple[str, str], ...]] = (
     (r"torchtune.* \| original_repo_id\.json \| (?:flipped bit|wrong.*)", _NOT_STATE),
     (r"torchtune-lora \| adapter_config\.json \| (?:missing|wrong.*)", _NOT_STATE),
     (r"torchtune(?:-lora)? \| recipe_state\.pt \| missing", _LAST),
+    (r"deepspeed \| mp_rank_00_model_states\.pt \| other step's file", _ALONE),
+    (r"open-instruct(?:-epochs)? \| COMPLETED \| missing", _UNMARKED),
 )
 """Patterns of cells that nothing at first sight could see, each with the reason."""

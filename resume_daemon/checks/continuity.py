@@ -78,7 +78,10 @@ def _vanished(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
         shard = part.format in {Format.DCP_SHARD, Format.ARRAY_DATA}
         if shard or shard_total(name) is not None:
             continue  # What there has to be is said by the metadata or the index.
-        others = any((p.role, p.format) == (part.role, part.format) for p in present)
+        others = any(
+            (p.role, p.format) == (part.role, part.format) and shard_total(other) is None
+            for other, p in evidence.parts.items()
+        )
         if part.rank is not None:
             # With fewer devices every set of ranks gets smaller, not one alone.
             alone = len(sets) == 1 and len({p.of for p in present if p.of}) > 1
@@ -112,6 +115,13 @@ def _reshaped(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
     then = {
         name: {t.name: (t.dtype, t.shape) for t in tensors if counted(name, t.name)}
         for name, tensors in before.tensors.items()
+    }
+    # An optimizer has no moments before its first step, so that tensors may be added.
+    now = {
+        name: {t: kind for t, kind in tensors.items() if t in then[name]}
+        if then.get(name, {}).keys() <= tensors.keys() and name in then
+        else tensors
+        for name, tensors in now.items()
     }
     # With another number of ranks or shards everything is cut anew.
     if now.keys() != then.keys():

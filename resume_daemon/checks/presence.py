@@ -244,6 +244,7 @@ def _missing(
         by_code.setdefault(codes.get(each.role, otherwise), []).append(each)
     for code, found in by_code.items():
         for each in found[:_SHOWN]:
-            yield code.finding(f"missing: {each.what}", file=each.file)
+            words = f"{each.what} is missing" if each.what == each.file else f"missing: {each.what}"
+            yield code.finding(words, file=each.file)
         if len(found) > _SHOWN:
             yield code.finding(f"missing: {len(found) - _SHOWN} more files")

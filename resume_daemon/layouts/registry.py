@@ -132,7 +132,7 @@ def is_checkpoint_name(name: str) -> bool:
     pattern, others = _names(layouts())
     if pattern.fullmatch(name) is None and all(each.step_of(name) is None for each in others):
         return False
-    return any(each.step_of(name) is not None and not each.is_staging(name) for each in layouts())
+    return not any(each.is_staging(name) for each in layouts())
 
 
 @cache

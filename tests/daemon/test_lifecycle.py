@@ -59,7 +59,7 @@ def test_term_stops_the_reading_of_a_huge_file_within_five_seconds(
     _grow_to(write_checkpoint(run, 5) / "model.safetensors", gigabytes=50)
     _configure(daemon, "verify: {read_mib_per_second: 20}", "log: {level: debug}")
     daemon.start()
-    daemon.wait_for(lambda _: "verifying" in daemon.log.read_text())
+    daemon.wait_for(lambda _: '"VerifyJob"' in daemon.log.read_text())
     assert daemon.stop(timeout=5) == 0
     assert daemon.verdicts() == {}
     assert daemon.of_kind("daemon")[-1]["event"] == "stop"

@@ -34,7 +34,14 @@ def write_deepspeed(run: Path, step: int) -> Path:
     flat = np.concatenate([array.ravel() for array in weights_at(step).values()])
     for rank, piece in enumerate(np.array_split(flat, WORLD)):
         suffix = f"zero_pp_rank_{rank}_mp_rank_00"
-        model = {"module": {}, "param_shapes": [dict(SHAPES)], "global_steps": step}
+        model = {
+            "module": {},
+            "param_shapes": [dict(SHAPES)],
+            "global_steps": step,
+            "skipped_steps": 0,
+            "dp_world_size": WORLD,
+            "mp_world_size": 1,
+        }
         write_torch_file(engine / f"{suffix}_model_states.pt", model)
         moments = {"step": step, "exp_avg": piece * 0.1, "exp_avg_sq": piece * piece}
         optimizer = {

@@ -109,7 +109,7 @@ def test_the_older_flat_directory_lacks_nothing_that_megatron_loads(
 def test_metadata_of_the_wrong_type_is_unsound(tmp_path: Path) -> None:
     checkpoint = write_megatron_flat(tmp_path, 10)
     write_json(checkpoint / "actor/dist_ckpt/metadata.json", ["torch_dist"])
-    assert told(verified(checkpoint)) == ["RD116 error"]
+    assert told(verified(checkpoint)) == ["RD116 error", "RD120 error"]
 
 
 def test_what_rotation_leaves_is_no_damage(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_nothing_is_verified_before_it_was_quiet_for_long_enough(
 def test_the_time_stamp_of_something_fresh_is_not_trusted(
     settings: Settings, looks: list[tuple[float, int, bool]]
 ) -> None:
-    watch = Watch(settings, age=FRESH_SECONDS)
+    watch = Watch(settings, age=FRESH_SECONDS - 1)
     after, state, complete = looks[0]
 
     assert watch.look(after, str(state), complete=complete) is Action.WAIT
