@@ -304,5 +304,6 @@ UNSEEN: Final[tuple[tuple[str, str], ...]] = (
     (r"torchtune(?:-lora)? \| recipe_state\.pt \| missing", _LAST),
     (r"deepspeed \| mp_rank_00_model_states\.pt \| other step's file", _ALONE),
     (r"open-instruct(?:-epochs)? \| COMPLETED \| missing", _UNMARKED),
+    (r"torchtune-lora \| adapter_model\.safetensors \| missing", _OTHER_COPY),
 )
 """Patterns of cells that nothing at first sight could see, each with the reason."""
