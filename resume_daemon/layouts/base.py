@@ -257,7 +257,7 @@ class Layout(ABC):
         names: Patterns of what its checkpoints are called; the group ``step`` is the number.
         files: The same for checkpoints that are files and not directories.
         staging: Patterns of names that the trainer has not published yet.
-        lies_beside: Names in the run directory, one of which tells it from a layout that is the
+        lies_beside: Globs in the run directory, one of which tells it from a layout that is the
             same in itself; empty where its own files tell.
         distinctive: Such a name alone means a checkpoint, whatever is in it. Where it is false, as
             for plain numbers, files must fit as well.

@@ -102,7 +102,9 @@ def layout_of(listing: Listing) -> Layout | None:
 def _lies_beside(layout: Layout, listing: Listing) -> bool:
     """Return whether the run directory has what tells the layout from one that is the same."""
     run = listing.root if listing.file is not None else listing.root.parent
-    return not layout.lies_beside or any(os.path.lexists(run / n) for n in layout.lies_beside)
+    return not layout.lies_beside or any(
+        next(run.glob(pattern), None) for pattern in layout.lies_beside
+    )
 
 
 def list_checkpoint(path: Path, *, boundary: Path) -> Listing:

@@ -28,8 +28,9 @@ class Slime(Megatron):
     facts = replace(
         Megatron.facts,
         written_by="slime",
-        recognised="a checkpoint of Megatron beside a directory rollout/; without it, as before "
-        "its first save ends or with --disable-rollout-global-dataset, it is taken for Megatron's "
+        recognised="a checkpoint of Megatron beside rollout/global_dataset_state_dict_*.pt; "
+        "without one, as before its first save ends or with --disable-rollout-global-dataset, "
+        "it is taken for Megatron's "
         "own",
         step="none: N of iter_N counts rollouts, and so does iteration in its files",
         required=Megatron.facts.required
@@ -41,7 +42,8 @@ class Slime(Megatron):
         "slime/backends/megatron_utils/model.py; " + Megatron.facts.source,
     )
     number_is_step = False
-    lies_beside = (FOLDER,)
+    # A folder of that name alone may hold anybody's samples.
+    lies_beside = (f"{FOLDER}/global_dataset_state_dict_*.pt",)
     beats = ("megatron", "dcp")
 
     def completeness(self, listing: Listing, around: Around) -> Completeness:

@@ -133,3 +133,19 @@ def test_what_a_layout_beats_exists() -> None:
     names = {layout.name for layout in own_layouts()}
 
     assert all(set(layout.beats) <= names for layout in own_layouts())
+
+
+def test_a_folder_of_samples_beside_megatron_s_makes_no_slime(tmp_path: Path) -> None:
+    (tmp_path / "rollout").mkdir()
+    (tmp_path / "rollout" / "samples.jsonl").touch()
+    there = Listing(
+        tmp_path / "iter_0000010", listing("x", "metadata.json", ".metadata").entries, 0
+    )
+    found = layout_of(there)
+    assert found is not None
+    assert found.name == "megatron"
+
+    (tmp_path / "rollout" / "global_dataset_state_dict_10.pt").touch()
+    found = layout_of(there)
+    assert found is not None
+    assert found.name == "slime"
