@@ -28,8 +28,9 @@ class Evidence:
     Attributes:
         name: The checkpoint's name.
         layout: The layout's name.
-        declared: The trainer's step that the name declares, or None where it declares none.
-        step: That, or else the one that a file records, or None where nothing says it.
+        declared: What each file that records a step has to say, by the checkpoint's name; None
+            where the name does not tell.
+        step: The trainer's step by the name, or else by a file; None where nothing says it.
         listing: Its files.
         parts: What each file is.
         completeness: What the layout's required set lacks.

@@ -252,8 +252,7 @@ def _gather(
             content = Content(value=type(content.value)())
         contents[name] = content
     recorded = tuple(layout.recorded_steps(contents))
-    declared = layout.declared_step(listing.name)
-    step = declared
+    step = layout.declared_step(listing.name)
     if step is None and layout.number_is_step:
         step = next((each for _, each in recorded), None)
 
@@ -266,7 +265,7 @@ def _gather(
     return Evidence(
         name=listing.name,
         layout=layout.name,
-        declared=declared,
+        declared=layout.recorded_number(listing.name),
         step=step,
         listing=listing,
         parts=parts,

@@ -295,7 +295,7 @@ UNSEEN: Final[tuple[tuple[str, str], ...]] = (
     (r"megatron.* \| tokenizer/tokenizer\.json \| missing", _NOT_STATE),
     (r"ms-swift-megatron-export \| config\.json \| (?:missing|flipped bit|wrong.*)", _NOT_STATE),
     (r"ms-swift-megatron-export \| model\.safetensors \| missing", _OTHER_COPY),
-    (r"ms-swift-megatron-weights \| config\.json \| (?:flipped bit|wrong JSON type)", _TEXT),
+    (r"ms-swift-megatron-weights \| config\.json \| flipped bit", _TEXT),
     (r"torchtitan-last-export \| sharded/.* \| (?:missing|zero tail|other step.*)", _OTHER_COPY),
     (r"torchtune.* \| config\.json \| flipped bit", _TEXT),
     (r"torchtune(?:-lora)? \| original_repo_id\.json \| missing", _NOT_STATE),

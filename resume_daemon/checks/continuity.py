@@ -59,10 +59,12 @@ _COUNTED = {Role.WEIGHTS, Role.STATE, Role.OPTIMIZER}
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each break between this checkpoint and the one before."""
     before = evidence.previous
-    if before is None or evidence.completeness.missing:
+    state = evidence.completeness
+    if before is None or state.missing or state.stub is not None:
         return
     if evidence.listing.file is None:  # What lies beside a file is another check's.
         yield from _vanished(evidence, before)
+        yield from _vanished_sets(evidence, before)
     if evidence.scans:
         yield from _reshaped(evidence, before)
         yield from _old(evidence, before)
@@ -76,8 +78,8 @@ def _vanished(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
     present = list(evidence.parts.values())
     for name, part in evidence.vanished.items():
         shard = part.format in {Format.DCP_SHARD, Format.ARRAY_DATA}
-        if shard or shard_total(name) is not None:
-            continue  # What there has to be is said by the metadata or the index.
+        if shard or shard_total(name) is not None or (part.needed and part.of):
+            continue  # What there has to be is said by the metadata, the index or the other ranks.
         others = any(
             (p.role, p.format) == (part.role, part.format) and shard_total(other) is None
             for other, p in evidence.parts.items()
@@ -96,6 +98,20 @@ def _vanished(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
                 f"{name} is missing, {before.checkpoint} has it",
                 file=name,
                 severity=Severity.ERROR if part.needed else None,
+            )
+
+
+def _vanished_sets(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
+    """Find what every rank saved before and none did now, though the trainer raises without it."""
+    needed = {part.of: name for name, part in evidence.vanished.items() if part.needed and part.of}
+    present = {part.of for part in evidence.parts.values()}
+    for of, name in sorted(needed.items()):
+        folder = name[: name.rfind("/") + 1]
+        # Where the whole directory is gone, the trainer may have rotated it away (verl's critic).
+        if of not in present and any(other.startswith(folder) for other in evidence.listing):
+            yield PART_VANISHED.finding(
+                f"{of} of every rank is missing, {before.checkpoint} has {name}",
+                severity=Severity.ERROR,
             )
 
 

@@ -295,6 +295,10 @@ class Layout(ABC):
         """Return the trainer's step that a checkpoint's name declares; None where it does not."""
         return self.step_of(name) if self.number_is_step else None
 
+    def recorded_number(self, name: str) -> int | None:
+        """Return what a file that records a step has to say; None where the name does not tell."""
+        return self.declared_step(name)
+
     def shown_names(self) -> tuple[str, ...]:
         """Return the patterns of names as people write them: ``checkpoint-N``."""
         return tuple(

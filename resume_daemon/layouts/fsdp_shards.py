@@ -30,28 +30,36 @@ OPTIMIZER: Final = "optim"
 EXTRA: Final = "extra_state"
 CONFIGURATION: Final = "fsdp_config.json"
 
-SHARDS: Final[tuple[Rule, ...]] = (
-    rule(rf"model_world_size_{WORLD}_rank_{RANK}\.pt", Role.WEIGHTS, Format.TORCH, of=MODEL),
-    rule(rf"optim_world_size_{WORLD}_rank_{RANK}\.pt", Role.OPTIMIZER, Format.TORCH, of=OPTIMIZER),
-    # The schedule, of plain numbers, and the random state.
-    rule(
-        rf"extra_state_world_size_{WORLD}_rank_{RANK}\.pt",
-        Role.STATE,
-        Format.TORCH,
-        of=EXTRA,
-        inside=(("rng", Role.RNG),),
-    ),
-    # Configuration and tokenizer, and the whole model where that was asked for.
-    *under("huggingface", EXPORTED),
-    # The adapter once more, in peft's form.
-    *under("lora_adapter", EXPORTED),
-)
-"""What one model's directory holds; mount it with ``under``."""
+
+def shard_rules(*, needs_optimizer: bool) -> tuple[Rule, ...]:
+    """Return the rules of what one model's directory holds; mount them with ``under``.
+
+    Args:
+        needs_optimizer: The trainer raises without an optimizer that it was told to save.
+    """
+    return (
+        _of_ranks(MODEL, Role.WEIGHTS),
+        _of_ranks(OPTIMIZER, Role.OPTIMIZER, needed=needs_optimizer),
+        # The schedule, of plain numbers, and the random state.
+        _of_ranks(EXTRA, Role.STATE, inside=(("rng", Role.RNG),)),
+        # Configuration and tokenizer, and the whole model where that was asked for.
+        *under("huggingface", EXPORTED),
+        # The adapter once more, in peft's form.
+        *under("lora_adapter", EXPORTED),
+    )
+
+
+def _of_ranks(of: str, role: Role, *, needed: bool = True, **more: Any) -> Rule:
+    name = rf"{of}_world_size_{WORLD}_rank_{RANK}\.pt"
+    return rule(name, role, Format.TORCH, of=of, needed=needed, **more)
+
 
 _SHARD = re.compile(
     rf"(?P<folder>(?:[^/]+/)?)(?:model|optim|extra_state)_world_size_{WORLD}_rank_{RANK}\.pt",
     re.ASCII,
 )
+
+_RULES: Final = shard_rules(needs_optimizer=True)
 
 
 def folders(listing: Listing) -> frozenset[str]:
@@ -65,7 +73,7 @@ def missing_in(
     """Return what one model's directory lacks, and what a resume does without.
 
     Ranks that are missing from a set that others wrote are missing; a whole set that is not there
-    was not asked for.
+    was not asked for, as far as this checkpoint alone tells.
 
     Args:
         folder: ``""``, or a folder's name that ends in a slash.
@@ -113,7 +121,7 @@ def _shards(folder: str, listing: Listing) -> dict[str, Part]:
     for name in listing:
         if (match := _SHARD.fullmatch(name)) and match["folder"] == folder:
             base = name[len(folder) :]
-            part = next(part for each in SHARDS if (part := each.part_of(base)) is not None)
+            part = next(part for each in _RULES if (part := each.part_of(base)) is not None)
             found[name] = replace(part, of=f"{folder}{part.of}")
     return found
 

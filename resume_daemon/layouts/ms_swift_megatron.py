@@ -4,12 +4,14 @@ Source: ms-swift of August 2026 ``swift/megatron/trainers/base.py: save_checkpoi
 ``swift/megatron/utils/megatron_lm_utils.py: save_mcore_checkpoint, load_mcore_checkpoint``. The
 tracker lies in the checkpoint, and with ``async_save`` it is written before the shards are. With
 ``save_safetensors`` and ``no_save_optim`` there is nothing but ``common.pt`` in the inner
-directory, and the weights are those for Hugging Face.
+directory, and the weights are those for Hugging Face, followed by their ``config.json``
+(``swift/megatron/init.py: save_weights``).
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from resume_daemon.layouts.base import (
@@ -40,7 +42,7 @@ from resume_daemon.layouts.transformers_weights import EXPORTED, missing_weights
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from resume_daemon.layouts.base import Around, Content, StatedDigest
+    from resume_daemon.layouts.base import Around, Content, Part, StatedDigest
     from resume_daemon.listing import Listing
 
 _INNER = re.compile(r"iter_\d{7,18}/", re.ASCII)
@@ -56,8 +58,9 @@ class MsSwiftMegatron(Layout):
         written_by="ms-swift with Megatron (megatron sft, rlhf and others)",
         recognised=f"{TRACKER} and a directory iter_* in checkpoint-N",
         step=f"N of checkpoint-N, which {TRACKER} and iteration in the inner directory say as well",
-        required=f"{TRACKER}; iter_N as Megatron writes it, or common.pt in it and the weights as "
-        "safetensors, where save_safetensors and no_save_optim are set",
+        required=f"{TRACKER}; iter_N as Megatron writes it, or common.pt in it and, beside it, "
+        "config.json and the weights as safetensors, or an adapter, where save_safetensors and "
+        "no_save_optim are set",
         marker="metadata.json in the inner directory; the tracker proves nothing, since async_save "
         "writes it before the shards",
         staging="none; checkpoint-N-merged is an export, and no checkpoint",
@@ -81,23 +84,28 @@ class MsSwiftMegatron(Layout):
         named = self.step_of(listing.name) is not None
         return (named and TRACKER in listing) or bool(_folders(listing))
 
+    def parts(self, listing: Listing) -> Mapping[str, Part]:
+        """Return what each file is: of an export that stands for shards, a configuration counts."""
+        parts = dict(super().parts(listing))
+        if self._stands_for_shards(listing) and (name := _configuration(parts)) in parts:
+            parts[name] = replace(parts[name], role=Role.CONFIGURATION)
+        return parts
+
     def completeness(self, listing: Listing, around: Around) -> Completeness:
         """Return whether the inner directory is whole, or what stands for it."""
         missing: list[Missing] = []
         lost: list[Missing] = []
         if TRACKER not in listing:
             missing.append(Missing(Role.MARKER, TRACKER))
-        step = self.step_of(listing.name)
-        found = _folders(listing)
-        expected = f"iter_{step:07d}/" if step is not None else ""
-        folder = expected if expected in found or not found else found[-1]
+        folder = self._inner(listing)
         parts = {n: self.part_of(n) for n in listing if "/" not in n}
         exported = any(part.role in _WEIGHTS for part in parts.values())
-        if exported and [n for n in listing if n.startswith(folder)] == [f"{folder}{_COMMON}"]:
+        if self._stands_for_shards(listing):
             missing += missing_weights(parts, listing, around)
+            # It comes after the weights, and they cannot be loaded without.
+            if (configuration := _configuration(parts)) not in listing:
+                missing.append(Missing(Role.CONFIGURATION, configuration))
             ended = not missing
-            if "config.json" not in listing:
-                lost.append(Missing(Role.CONFIGURATION, "config.json"))
         else:
             missing += missing_in(folder, listing, around)
             lost += missing_weights(parts, listing, around) if exported else ()
@@ -128,6 +136,25 @@ class MsSwiftMegatron(Layout):
             step = tracked_step(str(contents[TRACKER].value))
             yield TRACKER, -1 if step is None else step
         yield from iterations(contents)
+
+    def _inner(self, listing: Listing) -> str:
+        """Return the inner directory that the name speaks of, else the newest."""
+        step = self.step_of(listing.name)
+        found = _folders(listing)
+        expected = f"iter_{step:07d}/" if step is not None else ""
+        return expected if expected in found or not found else found[-1]
+
+    def _stands_for_shards(self, listing: Listing) -> bool:
+        """Return whether weights for Hugging Face are all that there is of the model."""
+        folder = self._inner(listing)
+        exported = any(self.part_of(n).role in _WEIGHTS for n in listing if "/" not in n)
+        return exported and [n for n in listing if n.startswith(folder)] == [f"{folder}{_COMMON}"]
+
+
+def _configuration(parts: Mapping[str, Part]) -> str:
+    """Return the name of what describes the weights; the base of an adapter is elsewhere."""
+    adapter = any(name.startswith("adapter_") for name in parts)
+    return "adapter_config.json" if adapter else "config.json"
 
 
 def _folders(listing: Listing) -> list[str]:

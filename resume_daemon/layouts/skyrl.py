@@ -36,7 +36,8 @@ TRACKER: Final = "latest_ckpt_global_step.txt"
 TRAINER_STATE: Final = "trainer_state.pt"
 
 _MODEL: Final[tuple[Rule, ...]] = (
-    *fsdp_shards.SHARDS,
+    # An optimizer that is not there is passed over, whatever is loaded.
+    *fsdp_shards.shard_rules(needs_optimizer=False),
     # With Megatron the whole state lies beside the configuration, and with LoRA the adapter of each
     # rank, whose name says all of its ranks.
     *dist_rules(Role.STATE, INSIDE),

@@ -32,7 +32,7 @@ class Slime(Megatron):
         "without one, as before its first save ends or with --disable-rollout-global-dataset, "
         "it is taken for Megatron's "
         "own",
-        step="none: N of iter_N counts rollouts, and so does iteration in its files",
+        step="none: N of iter_N counts rollouts, and iteration in its files has to be the same",
         required=Megatron.facts.required
         + "; rollout/global_dataset_state_dict_N.pt beside the checkpoints is missed where it is "
         "not there, and its content is not looked at",
@@ -45,6 +45,10 @@ class Slime(Megatron):
     # A folder of that name alone may hold anybody's samples.
     lies_beside = (f"{FOLDER}/global_dataset_state_dict_*.pt",)
     beats = ("megatron", "dcp")
+
+    def recorded_number(self, name: str) -> int | None:
+        """Return the rollout: it is what Megatron takes for its iteration."""
+        return self.step_of(name)
 
     def completeness(self, listing: Listing, around: Around) -> Completeness:
         """Return what Megatron's is, and whether the state of the prompts is there or may come."""

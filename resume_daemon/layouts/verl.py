@@ -39,6 +39,7 @@ SIDE: Final[tuple[Rule, ...]] = (
 )
 """What lies beside the models: the position in the data, of each rank in supervised fine-tuning."""
 
+_MODEL: Final = fsdp_shards.shard_rules(needs_optimizer=True)
 _ROTATED = re.compile(r"data\.pt|transfer_queue/.*|critic/.*", re.ASCII)
 
 
@@ -52,7 +53,8 @@ class Verl(Layout):
         "the top; data.pt alone is what rotation leaves",
         step="N of global_step_N; no file in it says so",
         required="model_world_size_W_rank_R.pt of every rank, and every rank of any other set that "
-        "is there; save_contents may leave out the optimizer or the extra state",
+        "is there; save_contents may leave out the optimizer or the extra state, and is recorded "
+        "nowhere: where the checkpoint before has them, load_checkpoint raises without",
         marker=f"{TRACKER} beside the checkpoints names N or a later step; data.pt comes after all "
         "ranks' files",
         staging="none",
@@ -65,9 +67,9 @@ class Verl(Layout):
     )
     names = (name_of(rf"global_step_{STEP}"),)
     rules = (
-        *under("actor", fsdp_shards.SHARDS),
-        *under("critic", fsdp_shards.SHARDS),
-        *fsdp_shards.SHARDS,
+        *under("actor", _MODEL),
+        *under("critic", _MODEL),
+        *_MODEL,
         *SIDE,
     )
 

@@ -74,6 +74,36 @@ def test_a_set_that_no_rank_saved_was_left_out_and_is_lost(tmp_path: Path) -> No
     assert told(result) == ["RD104 warning", "RD105 warning", "RD106 warning"]
 
 
+@pytest.mark.parametrize("kind", ["optim", "extra_state"])
+def test_a_set_that_the_run_saved_before_is_needed(tmp_path: Path, kind: str) -> None:
+    before, checkpoint = write_fsdp(tmp_path, 10), write_fsdp(tmp_path, 20)
+    for path in (checkpoint / "actor").glob(f"{kind}_*"):
+        path.unlink()
+    result = verified(checkpoint, before=before)
+    assert result.verdict is Verdict.UNSOUND
+    message = found(result, "RD414").message
+    assert f"actor/{kind} of every rank is missing, global_step_10 has actor/{kind}_" in message
+
+
+def test_fewer_ranks_than_before_lack_nothing(tmp_path: Path) -> None:
+    before, checkpoint = write_fsdp(tmp_path, 10, world=4), write_fsdp(tmp_path, 20, world=2)
+    assert told(verified(checkpoint, before=before)) == []
+
+
+def test_a_critic_that_the_trainer_rotated_away_is_no_damage(tmp_path: Path) -> None:
+    before, checkpoint = write_fsdp(tmp_path, 10), write_fsdp(tmp_path, 20)
+    shutil.rmtree(checkpoint / "critic")
+    assert told(verified(checkpoint, before=before)) == []
+
+
+def test_what_rotation_leaves_lacks_nothing_that_the_checkpoint_before_has(
+    tmp_path: Path,
+) -> None:
+    before, checkpoint = write_fsdp(tmp_path, 10), write_fsdp(tmp_path, 20)
+    shutil.rmtree(checkpoint / "actor")
+    assert told(verified(checkpoint, before=before)) == ["RD131 info"]
+
+
 def test_the_last_rank_of_all_sets_is_missed_because_the_names_say_how_many(
     tmp_path: Path,
 ) -> None:
