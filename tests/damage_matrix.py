@@ -246,6 +246,10 @@ _PLAIN_PICKLE = "a plain pickle has no checksum: another value looks like any ot
 UNSEEN: Final[tuple[tuple[str, str], ...]] = (
     (r"stable-baselines3.* \| .*\.pkl \| flipped bit", _PLAIN_PICKLE),
     (r".* \| .*\.safetensors \| flipped bit", _NO_CHECKSUM),
+    (
+        r"huggingface-torch-legacy \| (?:pytorch_model\.bin|optimizer\.pt) \| flipped bit",
+        _PLAIN_PICKLE,
+    ),
     (r".* \| (?:.*/)?(?:tokenizer|tokenizer_config|adapter_config)\.json \| flipped bit", _TEXT),
     (r".* \| .*\.index\.json \| other shape", _NOT_COMPARED),
     (r".*zero3 \| zero_pp.*_model_states\.pt \| other shape", _NOT_COMPARED),

@@ -94,6 +94,7 @@ class _Pickler(_PythonPickler):  # type: ignore[misc]
     def __init__(self, file: io.BytesIO, protocol: int) -> None:
         super().__init__(file, protocol)
         self.storages: list[Storage] = []
+        self.legacy = False
 
     def persistent_id(self, obj: Any) -> Any:
         """Keep the content of storages out of the pickle."""
@@ -102,7 +103,9 @@ class _Pickler(_PythonPickler):  # type: ignore[misc]
         if obj not in self.storages:
             self.storages.append(obj)
         key = str(self.storages.index(obj))
-        return ("storage", Global("torch", obj.kind), key, "cpu", obj.elements)
+        reference = ("storage", Global("torch", obj.kind), key, "cpu", obj.elements)
+        # Until the archives it ended in what a view of another storage was.
+        return (*reference, None) if self.legacy else reference
 
     def save_stand_in(self, obj: Global) -> None:
         """Write the name of something that need not be there."""
@@ -166,6 +169,28 @@ def torch_file(value: Any, *, folder: str, crc: bool = True, protocol: int = 2) 
         (f"{folder}/.data/serialization_id", b"0" * 40),
     ]
     return zip_archive(records, crc=crc)
+
+
+def write_legacy_torch_file(path: Path, value: Any) -> None:
+    """Write ``value`` as ``torch.save`` does with ``_use_new_zipfile_serialization=False``."""
+    path.write_bytes(legacy_torch_file(value))
+
+
+def legacy_torch_file(value: Any, **system: Any) -> bytes:
+    """Return the content of such a file: pickles, then the storages, each after its count."""
+    stream = io.BytesIO()
+    pickler = _Pickler(stream, 2)
+    pickler.legacy = True
+    pickler.dump(value)
+    system = {"protocol_version": 1001, "little_endian": True, **system}
+    keys = [str(key) for key in range(len(pickler.storages))]
+    head = [pickle.dumps(each, 2) for each in (0x1950A86A20F9469CFC6C, 1001, system)]
+    tail = [
+        struct.pack("<q", storage.elements) + storage.content
+        for storage in pickler.storages
+        if storage.content is not None
+    ]
+    return b"".join([*head, stream.getvalue(), pickle.dumps(keys, 2), *tail])
 
 
 def pickled(value: Any, protocol: int = 2) -> bytes:

@@ -62,7 +62,7 @@ ODD_ZERO = Code(
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each stretch of zeros that cannot be what the trainer meant to save."""
-    siblings: dict[str, list[bool]] = defaultdict(list)
+    siblings: dict[str, set[str]] = defaultdict(set)
     zeros: list[tuple[str, TensorStatistics]] = []
     known = _records_before(evidence)
     for name, tensors in evidence.statistics(Role.WEIGHTS):
@@ -71,7 +71,8 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             if tensor.dtype not in FLOATING:
                 continue
             zero = tensor.largest == 0 and not tensor.nan and not tensor.infinite
-            siblings[kind_of(tensor.name)].append(zero)
+            if not zero:
+                siblings[kind_of(tensor.name)].add(tensor.name)
             # What the file system loses is a page or more: less is the trainer's own zero.
             if zero and spans[tensor.name].size >= PAGE:
                 zeros.append((name, tensor))
@@ -85,7 +86,12 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         before = known.get((name, tensor.name))
         if before is not None and before.largest:
             turned[name].append(tensor.name)
-        elif before is None and _never_zero(tensor) and not all(siblings[kind_of(tensor.name)]):
+        # A rank's piece of the same weight may be padding alone; one of another layer may not.
+        elif (
+            before is None
+            and _never_zero(tensor)
+            and siblings[kind_of(tensor.name)] - {tensor.name}
+        ):
             odd[name].append(tensor.name)
     for name, names in turned.items():
         yield TURNED_ZERO.finding(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resume_daemon.formats.dcp_metadata import Chunk, Shape
     from resume_daemon.formats.inert_pickle import Reference
     from resume_daemon.formats.tensors import TensorSpan
-    from resume_daemon.formats.torch_file import TorchFile
+    from resume_daemon.formats.torch_storages import TorchFile
 
 _OPERATION: Final = "read the shard"
 _MOST_PROBLEMS: Final = 8

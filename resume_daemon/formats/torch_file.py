@@ -1,70 +1,38 @@
 """Files of ``torch.save``: the value with tensors as references, and where their bytes lie.
 
 Of an archive only ``data.pkl`` and ``byteorder`` are read, and the bytes of a storage never
-(layout: torch 2.13 ``torch/serialization.py: _save``). Older files, and plain pickles, give their
-value without places.
+(layout: torch 2.13 ``torch/serialization.py: _save``).
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from resume_daemon.errors import FormatError
 from resume_daemon.files import open_regular
 from resume_daemon.formats.byte_ranges import HEAD, read_range
 from resume_daemon.formats.dtypes import BITS
-from resume_daemon.formats.inert_pickle import PickleContent, load
-from resume_daemon.formats.inert_values import Limits
-from resume_daemon.formats.pickle_budget import Budget
+from resume_daemon.formats.inert_pickle import load
 from resume_daemon.formats.pickle_source import FileSource
-from resume_daemon.formats.tensors import TensorSpan
-from resume_daemon.formats.torch_tensors import TENSOR_REBUILDERS, TensorReference, named_tensors
-from resume_daemon.formats.torch_zip import (
-    FileKind,
-    Record,
-    TorchArchive,
-    read_archive,
-    read_record,
-    sniff,
-)
+from resume_daemon.formats.torch_legacy import read_torch_pickles
+from resume_daemon.formats.torch_storages import TorchFile, check_extent, place
+from resume_daemon.formats.torch_tensors import TENSOR_REBUILDERS, named_tensors
+from resume_daemon.formats.torch_zip import FileKind, read_archive, read_record, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from resume_daemon.formats.inert_pickle import Reference
-    from resume_daemon.formats.pickle_source import Source
+    from resume_daemon.formats.inert_pickle import PickleContent
+    from resume_daemon.formats.pickle_budget import Budget
+    from resume_daemon.formats.tensors import TensorSpan
+    from resume_daemon.formats.torch_tensors import TensorReference
+    from resume_daemon.formats.torch_zip import Record
 
 _OPERATION: Final = "read the torch file"
-_LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
-"""First pickle of a file from before the archives (torch ``serialization.py: MAGIC_NUMBER``)."""
-
-_LEGACY_HEADERS: Final = 3
 _INFLATED_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of the pickle in an archive that somebody compressed, which has to be held in memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class TorchFile:
-    """A torch file as values.
-
-    Attributes:
-        archive: Its records; None for an older file or a plain pickle.
-        value: What was saved, with ``TensorReference`` for tensors and inert nodes for objects.
-        references: What loading would import.
-        tensors: Every tensor by its path in the value, such as ``state.0.exp_avg``; one that
-            stands in several places is the same reference under several paths.
-        storages: One span for each storage that a tensor uses, as one dimension of elements,
-            named by the path of the first tensor that uses it.
-    """
-
-    archive: TorchArchive | None
-    value: Any
-    references: tuple[Reference, ...]
-    tensors: Mapping[str, TensorReference]
-    storages: tuple[TensorSpan, ...]
 
 
 def read_torch_file(path: Path) -> TorchFile:
@@ -80,13 +48,7 @@ def read_torch_file(path: Path) -> TorchFile:
     kind = sniff(path)
     if kind is FileKind.UNKNOWN:
         raise FormatError(_OPERATION, path, "it is neither a torch archive nor a pickle")
-    if kind is not FileKind.ZIP:
-        content = _load_plain(path)
-        tensors = dict(named_tensors(content, path))
-        for name, tensor in tensors.items():
-            _check(name, tensor, path)
-        return TorchFile(None, content.value, content.references, tensors, ())
-    return read_torch_archive(path)
+    return read_torch_archive(path) if kind is FileKind.ZIP else read_torch_pickles(path)
 
 
 def read_torch_archive(
@@ -122,7 +84,7 @@ def read_torch_archive(
     tensors = dict(named_tensors(content, path))
     storages: dict[str, TensorSpan] = {}
     for name, tensor in tensors.items():
-        _check(name, tensor, path)
+        check_extent(name, tensor, path)
         span = _locate(name, tensor, records.get(f"{folder}/data/{tensor.storage_key}"), path)
         if span is not None:
             storages.setdefault(tensor.storage_key, span)
@@ -178,40 +140,6 @@ def _load_record(path: Path, record: Record, budget: Budget | None) -> PickleCon
         return load(source, path, budget=budget, rebuilders=TENSOR_REBUILDERS)
 
 
-def _load_plain(path: Path) -> PickleContent:
-    """Return the value of an older torch file, or of a plain pickle."""
-    with open_regular(path) as fd:
-        return load_sequence(FileSource(fd, path), path)
-
-
-def load_sequence(data: Source, path: Path) -> PickleContent:
-    """Return the value of an older torch file, whose storages follow it, or of a plain pickle.
-
-    Raises:
-        FormatError: It is neither.
-    """
-    budget = Budget(Limits())
-    content = load(data, path, budget=budget, rebuilders=TENSOR_REBUILDERS)
-    if content.value == _LEGACY_MAGIC:
-        for _ in range(_LEGACY_HEADERS):
-            content = load(
-                data, path, begin=content.end, budget=budget, rebuilders=TENSOR_REBUILDERS
-            )
-    return content
-
-
-def _check(name: str, tensor: TensorReference, path: Path) -> None:
-    """Raise ``FormatError`` where a tensor reaches beyond what its storage is said to hold."""
-    needed = (tensor.offset_elements + tensor.extent) * BITS[tensor.dtype] // 8
-    if needed > tensor.storage_bytes:
-        raise FormatError(
-            _OPERATION,
-            path,
-            f"tensor {name!r} needs {needed} bytes of storage {tensor.storage_key[:50]!r}, which "
-            f"has {tensor.storage_bytes}",
-        )
-
-
 def _locate(
     name: str, tensor: TensorReference, record: Record | None, path: Path
 ) -> TensorSpan | None:
@@ -235,11 +163,4 @@ def _locate(
             f"the storage data/{tensor.storage_key} of tensor {name!r} has {record.size} bytes, "
             f"and {tensor.storage_bytes} are described",
         )
-    width = BITS[tensor.dtype] // 8
-    if tensor.span is None and tensor.extent == tensor.elements:
-        begin = record.begin + tensor.offset_elements * width
-        end = begin + tensor.elements * width
-        tensor.span = TensorSpan(name, tensor.dtype, tensor.shape, begin, end)
-    elements = tensor.storage_bytes // width
-    end = record.begin + elements * width
-    return TensorSpan(name, tensor.dtype, (elements,), record.begin, end)
+    return place(name, tensor, record.begin)

@@ -51,7 +51,7 @@ class TensorReference:
         shape: Elements per dimension.
         stride: Elements between neighbours, per dimension.
         span: Where its bytes lie, set once the whole file is read; None where they are not one
-            uncompressed stretch (a tensor with gaps, an older file).
+            uncompressed stretch (a tensor with gaps).
     """
 
     storage_key: str
@@ -77,6 +77,18 @@ class TensorReference:
             return 0
         steps = zip(self.shape, self.stride, strict=True)
         return 1 + sum((length - 1) * step for length, step in steps)
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether its elements lie without gaps, the last dimension's next to each other."""
+        if 0 in self.shape:
+            return True
+        expected = 1
+        for length, step in zip(reversed(self.shape), reversed(self.stride), strict=True):
+            if length > 1 and step != expected:
+                return False
+            expected *= length
+        return self.offset_elements == 0
 
 
 def named_tensors(content: PickleContent, path: Path) -> Iterator[tuple[str, TensorReference]]:
@@ -156,7 +168,9 @@ def _tensor(arguments: tuple[Any, ...], keys: Keys) -> Any:
     match arguments:
         case (
             PersistentReference(
-                ("storage", GlobalReference(_, kind), str() as key, _, int() as count, *_)
+                # Until torch 0.4 the last one described a view of another storage.
+                ("storage", GlobalReference(_, kind), str() as key, _, int() as count)
+                | ("storage", GlobalReference(_, kind), str() as key, _, int() as count, None)
             ),
             int() as offset,
             tuple() as shape,

@@ -10,14 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from resume_daemon.errors import FormatError
-from resume_daemon.files import SMALL_FILE_LIMIT, open_regular
+from resume_daemon.files import open_regular
 from resume_daemon.formats.byte_ranges import read_range
 from resume_daemon.formats.content import Content
 from resume_daemon.formats.inflation import Inflation
 from resume_daemon.formats.json_document import JSON_LIMIT, parse_json
 from resume_daemon.formats.pickled_json import unpickled
 from resume_daemon.formats.tensors import RecordSpan
-from resume_daemon.formats.torch_file import load_sequence, read_torch_archive
+from resume_daemon.formats.torch_file import read_torch_archive
+from resume_daemon.formats.torch_legacy import read_torch_pickles
 from resume_daemon.formats.torch_zip import read_archive
 
 if TYPE_CHECKING:
@@ -101,15 +102,10 @@ class _Reader:
         if record.compressed:
             return
         path, begin, end = self._path, record.begin, record.begin + record.size
-        if read_range(fd, begin, min(4, record.size), path) != b"PK\x03\x04":
-            # As torch saved before 1.6: the storages follow the value.
-            old = load_sequence(
-                read_range(fd, begin, min(record.size, SMALL_FILE_LIMIT), path), path
-            )
-            self.values[record.name] = old.value
-            self.references |= dict.fromkeys(old.references)
-            return
-        found = read_torch_archive(path, begin, end)
+        if read_range(fd, begin, min(4, record.size), path) == b"PK\x03\x04":
+            found = read_torch_archive(path, begin, end)
+        else:  # As torch saved before 1.6.
+            found = read_torch_pickles(path, begin, end)
         self.values[record.name] = found.value
         self.references |= dict.fromkeys(found.references)
         self.spans += [replace(s, name=f"{record.name}/{s.name}") for s in found.storages]

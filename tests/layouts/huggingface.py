@@ -16,7 +16,7 @@ from tests.checkpoints import (
     write_rank_states,
 )
 from tests.layouts.dcp import write_dcp
-from tests.torch_files import write_torch_file
+from tests.torch_files import write_legacy_torch_file, write_torch_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +55,15 @@ def write_torch_weights(run: Path, step: int) -> Path:
     checkpoint = write_checkpoint(run, step)
     (checkpoint / "model.safetensors").unlink()
     write_torch_file(checkpoint / "pytorch_model.bin", dict(weights_at(step)))
+    return checkpoint
+
+
+def write_torch_legacy(run: Path, step: int) -> Path:
+    """Write one whose torch files are of the form before the archives, as old torch wrote them."""
+    checkpoint = write_checkpoint(run, step)
+    (checkpoint / "model.safetensors").unlink()
+    write_legacy_torch_file(checkpoint / "pytorch_model.bin", dict(weights_at(step)))
+    write_legacy_torch_file(checkpoint / "optimizer.pt", optimizer_at(step))
     return checkpoint
 
 
@@ -114,6 +123,7 @@ BUILDERS = {
     "huggingface-model-only": write_model_only,
     "huggingface-two-ranks": write_two_ranks,
     "huggingface-torch": write_torch_weights,
+    "huggingface-torch-legacy": write_torch_legacy,
     "huggingface-fsdp-sharded": write_fsdp_sharded,
     "huggingface-fsdp-full": write_fsdp_full,
     "huggingface-fsdp-local": write_fsdp_local,

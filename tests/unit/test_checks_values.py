@@ -18,14 +18,19 @@ from tests.checkpoints import (
     edit_state,
     optimizer_at,
     shard,
+    weights_at,
     write_adapter_checkpoint,
     write_checkpoint,
     write_json,
+    zero_second_half,
 )
-from tests.torch_files import write_torch_file
+from tests.layouts.fsdp import piece_of
+from tests.layouts.verl import write_fsdp
+from tests.torch_files import write_legacy_torch_file, write_torch_file
 from tests.verifying import found, told, verified
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 WEIGHTS = "model.safetensors"
@@ -410,6 +415,59 @@ def test_a_matrix_that_is_zero_in_one_layer_alone_is_an_error(checkpoint: Path) 
 
     with_weights(checkpoint, **{PROJECTION.replace(".1.", ".2."): zero})
     assert "and 1 more tensors are" in found(verified(checkpoint), "RD214").message
+
+
+@pytest.mark.parametrize("write", [write_torch_file, write_legacy_torch_file])
+def test_a_matrix_of_a_torch_file_that_is_zero_in_one_layer_alone_is_an_error(
+    checkpoint: Path, write: Callable[[Path, Any], None]
+) -> None:
+    weights = load_file(checkpoint / WEIGHTS)
+    (checkpoint / WEIGHTS).unlink()
+    weights[PROJECTION][:] = 0
+    write(checkpoint / "pytorch_model.bin", weights)
+
+    verification = verified(checkpoint)
+
+    assert told(verification) == ["RD214 error"]
+    assert PROJECTION in found(verification, "RD214").message
+
+
+def test_padding_that_is_all_of_a_ranks_piece_of_an_embedding_is_no_error(tmp_path: Path) -> None:
+    checkpoint = write_fsdp(tmp_path, 10)
+    name = checkpoint / "actor/model_world_size_2_rank_1.pt"
+    weights = {each: piece_of(array, 1) for each, array in weights_at(10).items()}
+    weights[EMBEDDING] = np.zeros_like(weights[EMBEDDING])
+
+    write_torch_file(name, weights)
+    assert told(verified(checkpoint)) == []
+
+    weights[PROJECTION] = np.zeros_like(weights[PROJECTION])
+    write_torch_file(name, weights)
+    assert told(verified(checkpoint)) == ["RD214 error"]
+
+
+def test_padding_at_the_end_of_an_old_torch_file_s_embedding_is_no_error(checkpoint: Path) -> None:
+    weights = load_file(checkpoint / WEIGHTS)
+    (checkpoint / WEIGHTS).unlink()
+    padded = np.vstack([weights[EMBEDDING], np.zeros((64, HIDDEN), np.float32)])
+
+    write_legacy_torch_file(checkpoint / "pytorch_model.bin", {**weights, EMBEDDING: padded})
+
+    assert "RD212 error" not in told(verified(checkpoint))
+
+
+def test_values_of_an_old_torch_file_are_looked_at(checkpoint: Path) -> None:
+    weights = load_file(checkpoint / WEIGHTS)
+    (checkpoint / WEIGHTS).unlink()
+    weights[PROJECTION][0, 0] = np.nan
+    write_legacy_torch_file(checkpoint / "pytorch_model.bin", weights)
+    assert told(verified(checkpoint)) == ["RD211 error"]
+
+    weights[PROJECTION][0, 0] = 0.1
+    write_legacy_torch_file(checkpoint / "pytorch_model.bin", weights)
+    assert told(verified(checkpoint)) == []
+    zero_second_half(checkpoint / "pytorch_model.bin")
+    assert told(verified(checkpoint)) != []
 
 
 def test_a_kind_of_matrix_that_is_zero_in_every_layer_was_made_so(checkpoint: Path) -> None:
