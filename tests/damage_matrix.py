@@ -13,12 +13,14 @@ import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.findings import Verdict
 from resume_daemon.formats.content import Content, Format
 from resume_daemon.formats.registry import read
+from resume_daemon.formats.zstd_frames import MAGIC
 from resume_daemon.layouts.registry import layout_of, list_checkpoint
 from resume_daemon.verification import References, verify
 from tests import checkpoints
@@ -78,7 +80,11 @@ def _flipped_bit(site: Site) -> None:
     """Flip a bit in the middle of the largest stretch of values, record, or else of the file."""
     raw = bytearray(site.file.read_bytes())
     place = len(raw) // 2
-    if site.encoding is not Format.DCP_SHARD:
+    if site.encoding is Format.ARRAY_DATA:
+        frames = [0, *(match.start() for match in re.finditer(MAGIC, raw)), len(raw)]
+        begin, end = max(pairwise(frames), key=lambda each: each[1] - each[0])
+        place = (begin + end) // 2
+    elif site.encoding is not Format.DCP_SHARD:
         try:
             content = read(site.file, site.encoding)
         except ResumeDaemonError:
@@ -196,14 +202,15 @@ def matrix(home: Path, builder: str) -> Iterator[Cell]:
     layout = layout_of(listing)
     assert layout is not None
     parts = layout.parts(listing)
-    # Of a checkpoint that is several files, those of another step have other names.
+    # Files of another step may have other names, and those of a store of arrays are random.
     same_place = dict(zip(sorted(listing), sorted(earlier), strict=True))
+    same_part = dict(zip(sorted(listing), sorted(different), strict=True))
     for name in sorted(listing):
         file = listing.root / name
         site = Site(
             file,
             earlier.root / same_place[name],
-            different.root / name,
+            different.root / same_part[name],
             parts[name].format,
         )
         kept = home / "kept"

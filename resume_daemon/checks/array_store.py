@@ -12,7 +12,7 @@ from resume_daemon.checks.values import (
     WEIGHTS_NOT_FINITE,
 )
 from resume_daemon.findings import Code, Finding, Severity
-from resume_daemon.formats.content import Format, ProblemKind
+from resume_daemon.formats.content import ARRAY_FORMATS, Format, ProblemKind
 from resume_daemon.layouts.base import Role
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ STORE_DAMAGED = Code(
     "orbax-checkpoint 0.12: measured, each file cut, emptied, zeroed and with a bit flipped",
 )
 
-FORMATS = frozenset({Format.ARRAY_STORE, Format.ARRAY_DATA})
 _SHOWN = 8
 _NOT_FINITE = {Role.WEIGHTS: WEIGHTS_NOT_FINITE, Role.OPTIMIZER: OPTIMIZER_NOT_FINITE}
 
@@ -39,7 +38,7 @@ _NOT_FINITE = {Role.WEIGHTS: WEIGHTS_NOT_FINITE, Role.OPTIMIZER: OPTIMIZER_NOT_F
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each part of a store that is not what another part says."""
     for name, error in sorted(evidence.unreadable.items()):
-        if evidence.parts[name].format in FORMATS:
+        if evidence.parts[name].format in ARRAY_FORMATS:
             yield STORE_DAMAGED.finding(f"{name}: {error.reason}", file=name)
     for name, content in sorted(evidence.contents.items()):
         part = evidence.parts[name]
