@@ -16,7 +16,6 @@ REPORTERS = (
     "resume_daemon.checks.weights",
     "resume_daemon.checks.torch_files",
     "resume_daemon.checks.array_store",
-    "resume_daemon.checks.orbax",
     "resume_daemon.checks.agreement",
     "resume_daemon.checks.steps",
     "resume_daemon.checks.lightning",

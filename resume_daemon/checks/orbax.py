@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resume_daemon.checks.array_store import STORE_DAMAGED
-from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.orbax_tree import (
     SHAPES,
@@ -22,18 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from resume_daemon.evidence import Evidence
+    from resume_daemon.findings import Finding
     from resume_daemon.layouts.orbax_tree import Tree
 
-SHARDING_LOST = Code(
-    "RD138",
-    "sharding-lost",
-    Severity.ERROR,
-    "How arrays were shared out among devices is lost",
-    "The checkpoint before has a file _sharding, and this one has none. A restore that does not "
-    "say itself how arrays are to be shared out raises.",
-    "Give the restore a target with shardings, or resume from an earlier checkpoint.",
-    "measured on orbax-checkpoint 0.12: restore without a target raises ValueError",
-)
 _SHOWN = 8
 
 
@@ -50,9 +40,6 @@ def check(evidence: Evidence) -> Iterator[Finding]:
             yield STORE_DAMAGED.finding(f"{name}: {problem}", file=name)
         if tree.problems:
             continue  # What is beside it cannot be held against it.
-        if f"{folder}{slash}{SHARDING}" in evidence.vanished and tree.arrays:
-            gone = f"{folder}{slash}{SHARDING}"
-            yield SHARDING_LOST.finding(f"{gone} is missing", file=gone)
         yield from _beside(folder + slash, tree, evidence)
 
 

@@ -89,9 +89,12 @@ class Orbax(Layout):
             inside=_INSIDE,
         ),
         rule(r"(?:.+/)?manifest\.ocdbt", Role.STATE, Format.ARRAY_STORE, inside=_INSIDE),
-        rule(r"(?:.+/)?(?:_METADATA|_sharding|_strings\.json)", Role.SHARD_METADATA, Format.JSON),
+        rule(r"(?:.+/)?(?:_METADATA|_strings\.json)", Role.SHARD_METADATA, Format.JSON),
+        # Without it one that does not say how arrays are shared out raises.
+        rule(r"(?:.+/)?_sharding", Role.SHARD_METADATA, Format.JSON, needed=True),
         rule(r"(?:.+/)?array_metadatas/process_\d+", Role.SHARD_METADATA, Format.JSON),
-        rule(METADATA, Role.EXTRA, Format.JSON),
+        # Without it a restore that does not say how each item was saved raises.
+        rule(METADATA, Role.EXTRA, Format.JSON, needed=True),
         rule(r"(?:.+/)?commit_success\.txt", Role.MARKER, Format.OPAQUE),
         rule(r"[^/]+/metadata", Role.TRAINER_STATE, Format.JSON),
         rule(r"metrics/metrics", Role.OTHER, Format.JSON),
