@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from resume_daemon.checks.array_store import STORE_DAMAGED
 from resume_daemon.layouts.base import Role
+from resume_daemon.layouts.orbax_names import checkpoint_problems
 from resume_daemon.layouts.orbax_tree import (
+    METADATA,
     SHAPES,
     SHARDING,
     STRINGS,
@@ -31,6 +33,9 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each document that contradicts the tree, or is not to be understood."""
     for name, content in sorted(evidence.contents.items()):
         folder, slash, base = name.rpartition("/")
+        if name == METADATA and isinstance(content.value, dict):
+            for problem in checkpoint_problems(content.value):
+                yield STORE_DAMAGED.finding(f"{name}: {problem}", file=name)
         if base != TREE or evidence.parts[name].role is not Role.SHARD_METADATA:
             continue
         if not isinstance(content.value, dict):

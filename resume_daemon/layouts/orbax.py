@@ -24,7 +24,7 @@ from resume_daemon.layouts.base import (
     name_of,
     rule,
 )
-from resume_daemon.layouts.orbax_tree import STRINGS, TREE, tree_of
+from resume_daemon.layouts.orbax_tree import METADATA, STRINGS, TREE, tree_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from resume_daemon.layouts.orbax_tree import Tree
     from resume_daemon.listing import Listing
 
-METADATA = "_CHECKPOINT_METADATA"
 COMMITTED = "commit_success.txt"
 MANIFEST = "manifest.ocdbt"
 _SHOWN = 8

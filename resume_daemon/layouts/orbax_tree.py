@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.formats.json_document import parse_json
+from resume_daemon.layouts.orbax_names import device_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+METADATA: Final = "_CHECKPOINT_METADATA"
+"""Of the whole checkpoint, at its top."""
 TREE: Final = "_METADATA"
 SHARDING: Final = "_sharding"
 STRINGS: Final = "_strings.json"
@@ -89,6 +92,7 @@ def texts_problems(document: Any, tree: Tree) -> Iterator[str]:
 
 def sharding_problems(document: Any, tree: Tree, path: Path) -> Iterator[str]:
     """Yield each entry that tells of no array, or not how it was shared out among devices."""
+    devices: list[str] = []
     for key, text in document.items():
         try:
             name = base64.b64decode(key, validate=True).decode()
@@ -105,6 +109,9 @@ def sharding_problems(document: Any, tree: Tree, path: Path) -> Iterator[str]:
             lacks = ["a kind that can be read"]
         if lacks:
             yield f"the sharding of {name} lacks {', '.join(lacks)}"
+        elif isinstance(device := entry.get("device_str"), str):
+            devices.append(device)
+    yield from device_problems(devices)
 
 
 def shapes_problems(document: Any, tree: Tree) -> Iterator[str]:
