@@ -25,8 +25,9 @@ STORE_DAMAGED = Code(
     "array-store-damaged",
     Severity.ERROR,
     "A store of arrays is damaged",
-    "The manifest, a node of the tree (both have a checksum), a data file that is too short, or a "
-    "chunk that does not decode to what its array says. Restoring raises, or gives other values.",
+    "The manifest, a node of the tree (both have a checksum), a data file that is too short, a "
+    "chunk that does not decode to what its array says, or a document that lacks a part or names "
+    "what the tree of parameters does not. Restoring raises, or gives other values.",
     "Resume from an earlier checkpoint.",
     "orbax-checkpoint 0.12: measured, each file cut, emptied, zeroed and with a bit flipped",
 )
