@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from resume_daemon.checks.presence import NOT_LOOKED_INTO
 from resume_daemon.errors import BeyondBoundsError
 from resume_daemon.findings import Code, Finding, Severity
-from resume_daemon.layouts.base import Format, Role
+from resume_daemon.formats.content import ARRAY_FORMATS, Format
+from resume_daemon.layouts.base import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +102,7 @@ def check(evidence: Evidence) -> Iterator[Finding]:
                 f"{name} was digested only: {error.reason}", file=name, severity=Severity.WARNING
             )
             continue
-        if evidence.parts[name].format in {Format.ARRAY_STORE, Format.ARRAY_DATA}:
+        if evidence.parts[name].format in ARRAY_FORMATS:
             continue  # Told by its own check.
         code = _CODES.get(evidence.parts[name].role, SMALL_JSON_DAMAGED)
         if evidence.parts[name].role is Role.EXTRA:

@@ -1,4 +1,4 @@
-"""Stores of arrays in OCDBT: the manifest's arrays, and a data file by what the tree says of it."""
+"""Arrays of zarr: those of a store in OCDBT, those in directories of their own, and their data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from resume_daemon.files import open_regular
 from resume_daemon.formats.byte_ranges import read_range
 from resume_daemon.formats.content import Content, Problem, ProblemKind
 from resume_daemon.formats.crc32c import crc32c
+from resume_daemon.formats.json_document import read_json
 from resume_daemon.formats.ocdbt import read_store
 from resume_daemon.formats.tensors import Frame, TensorSpan
-from resume_daemon.formats.zarr_arrays import arrays_in
+from resume_daemon.formats.zarr_arrays import arrays_in, described
 from resume_daemon.formats.zstd_frames import MAGIC
 
 if TYPE_CHECKING:
@@ -63,13 +64,31 @@ def read_arrays(path: Path) -> Content:
     )
 
 
+def read_array(path: Path) -> Content:
+    """Return what describes one array; the value is a ``zarr_arrays.Array``, named as its folder.
+
+    Raises:
+        FormatError: It describes no array.
+        ChangedError: It became shorter meanwhile.
+        VanishedError: It is not there.
+        ResumeDaemonError: It cannot be read.
+    """
+    document = read_json(path)
+    try:
+        array = described(path.parent.name, path.name, document)
+    except ValueError as error:
+        reason = f"it does not describe an array: {error}"
+        raise FormatError("read the description of an array in", path, reason) from None
+    return Content(value=array, shapes={array.name: array.shape})
+
+
 def read_array_data(path: Path, size: int, needed: int, pieces: Sequence[Piece]) -> Content:
-    """Return what a data file holds.
+    """Return what a data file, or the file of one chunk, holds.
 
     Args:
         path: The file.
         size: Its bytes.
-        needed: The least that it must have, as the tree says.
+        needed: The least that it must have, as the tree of the store says.
         pieces: What lies in it.
 
     Raises:

@@ -26,6 +26,9 @@ _OPERATION: Final = "read the store of arrays"
 MANIFEST_MAGIC: Final = 0x0CDB3A2A
 NODE_MAGIC: Final = 0x0CDB20DE
 
+_NOWHERE: Final = 2**64 - 1
+"""Place and length of the root of a version that holds nothing; as tensorstore 0.1.86 writes it."""
+
 MAX_MANIFEST: Final = 16 * 1024 * 1024
 MAX_NODE: Final = 128 * 1024 * 1024
 """Decoded bytes of one node; Orbax asks for at most 100 MB (``max_decoded_node_bytes``)."""
@@ -211,6 +214,8 @@ class _Reader:
 def _at(files: tuple[DataFile, ...], which: int) -> DataFile:
     if which >= len(files):
         raise ValueError("it names a data file that its table does not have")
+    if not files[which].name:
+        raise ValueError("it names a data file without a name, which lies outside")
     return files[which]
 
 
@@ -231,8 +236,8 @@ def _root(fields: Fields) -> _Place | None:
     heights = fields.take(count)
     ids, begins, sizes = (fields.varints(count) for _ in range(3))
     newest = max(range(count), key=generations.__getitem__)
+    if begins[newest] == sizes[newest] == _NOWHERE:
+        return None
     if heights[newest] > MAX_HEIGHT:
         raise ValueError("its tree is higher than what is read")
-    if not sizes[newest]:
-        return None
     return _Place(_at(files, ids[newest]), begins[newest], sizes[newest], heights[newest], b"")

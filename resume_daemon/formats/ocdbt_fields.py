@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_MOST_BITS: Final = 63
+_MOST_BITS: Final = 64
 _MAX_PATH: Final = 1024
 _MAX_KEYS: Final = 256 * 1024 * 1024
 """Bytes of all keys of one node: prefixes are shared, so that few bytes may stand for many."""
@@ -101,7 +101,8 @@ class Fields:
             if length > len(path):
                 raise ValueError("the base of a path is longer than the path")
             name = base + _text(path)
-            if len(name) > _MAX_PATH or not _stays_inside(name):
+            # That of an empty tree is in no file; whoever looks for something there is refused.
+            if name and (len(name) > _MAX_PATH or not _stays_inside(name)):
                 raise ValueError(f"it names the data file {name[:100]!r}, which lies outside")
             found.append(DataFile(name, base + _text(path[:length])))
         return tuple(found)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from resume_daemon.errors import FormatError
 from resume_daemon.files import read_bounded
 from resume_daemon.formats import safetensors
-from resume_daemon.formats.array_data import read_arrays
+from resume_daemon.formats.array_data import read_array, read_arrays
 from resume_daemon.formats.byte_ranges import blank_reason
 from resume_daemon.formats.content import Content, Format, Problem, ProblemKind
 from resume_daemon.formats.dcp_metadata import read_dcp_metadata
@@ -99,6 +99,7 @@ def _torch(path: Path) -> Content:
 
 
 READERS: Final[Mapping[Format, Callable[[Path], Content]]] = {
+    Format.ARRAY: read_array,
     Format.ARRAY_STORE: read_arrays,
     Format.DCP_METADATA: read_dcp_metadata,
     Format.JSON: _json,
