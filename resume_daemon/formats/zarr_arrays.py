@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MOST_DIMENSIONS: Final = 32
 _LARGEST: Final = 2**62
+_DESCRIPTION: Final = 4 * 1024 * 1024
+"""Bytes of memory for the description of one array, which has a kilobyte."""
 _ZARR_2: Final = "/.zarray"
 _ZARR_3: Final = "/zarr.json"
 _KINDS: Final = {"f": "F", "i": "I", "u": "U", "c": "C"}
@@ -123,9 +125,16 @@ def arrays_in(store: Store, path: Path) -> Arrays:
                 if value.inline is None:
                     continue  # Larger than any that Orbax writes; its chunks are not judged.
                 try:
-                    document = parse_json(value.inline, path)
+                    document = parse_json(value.inline, path, memory=_DESCRIPTION)
                     arrays[name] = read(name, document)
-                except (ResumeDaemonError, ValueError, TypeError, KeyError, IndexError):
+                except (
+                    ResumeDaemonError,
+                    ValueError,
+                    TypeError,
+                    KeyError,
+                    IndexError,
+                    AttributeError,
+                ):
                     problems.append(f"{key} does not describe an array")
     pieces = []
     for key, value in store.values.items():

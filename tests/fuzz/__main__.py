@@ -51,15 +51,15 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{'format':14} {'inputs':>9} {'s':>6} {'inputs/s':>8} {'MiB':>4}  crashes")  # noqa: T201
     good = True
     with ThreadPoolExecutor(options.jobs) as pool:
-        runs = (
-            pool.submit(_fuzz, each, options.folder.resolve(), options.runs) for each in chosen
-        )
+        runs = (pool.submit(_fuzz, each, options.folder.resolve(), options.runs) for each in chosen)
         for each, run in zip(chosen, list(runs), strict=True):
             found = run.result()
             rate = found.inputs / max(found.seconds, 0.001)
             told = ", ".join(f"{place} ({times})" for place, times in found.crashes.items())
             if not found.ended:
-                told = f"ended early; see {options.folder / each / 'log'}" + f"; {told}" * bool(told)
+                told = f"ended early; see {options.folder / each / 'log'}" + f"; {told}" * bool(
+                    told
+                )
             print(  # noqa: T201
                 f"{each:14} {found.inputs:9} {found.seconds:6.0f} {rate:8.0f} {found.memory:4}  "
                 f"{told or 'none'}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import resource
 import sys
@@ -37,6 +38,8 @@ class _Watch:
 
     def begin(self) -> None:
         if not self._hooked:
+            # Of the codecs that readers name, the one that Python itself does not begin with.
+            codecs.lookup("raw_unicode_escape")
             sys.addaudithook(self._note)
             self._hooked = True
         self.seen.clear()

@@ -49,7 +49,7 @@ def _yaml() -> list[bytes]:
     return [
         b"model: {path: a/b, lr: 1e-4}\nsteps: [1, 0x1F, 1:30, .inf, ~]\nbase: &b {a: 1}\nc: *b\n",
         b"a: !!python/object/apply:os.system ['true']\nb: !!python/name:os.path ''\n",
-        b"d: 2001-12-14t21:59:43.10-05:00\nt: |\n  text\n  more\nf: >-\n  folded\n'q': \"\\u00e9\"\n",
+        b"d: 2001-12-14t21:59:43.10-05:00\nt: |\n  text\nf: >-\n  folded\n'q': \"\\u00e9\"\n",
     ]
 
 
@@ -96,7 +96,7 @@ def _parquet() -> list[bytes]:
 def _state() -> dict[str, Any]:
     parameter = Reduced(Global("torch._utils", "_rebuild_parameter"), WEIGHT, True, {})
     return {
-        "model": {"weight": parameter, "bias": Bfloat16([1.0, 2.0]), "count": np.int64([3])},
+        "model": {"weight": parameter, "bias": Bfloat16([1.0, 2.0]), "count": np.array([3])},
         "kind": Global("torch", "float32"),
         "arguments": Instance(Global("argparse", "Namespace"), lr=1e-4, names={"a", "b"}),
         "text": "\u00e9",

@@ -5,7 +5,6 @@ What guards itself by a checksum is sealed with a right one, so that what lies b
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
@@ -70,7 +69,7 @@ def _plain(reader: Callable[[Path], Content], folder: Path, data: bytes) -> Read
 def _store(reader: Callable[[Path], Content], folder: Path, data: bytes) -> Read:
     """Take a body of a manifest or of a leaf and seal it, or take a manifest as it is."""
     kind, body = data[0] % 4 if data else _RAW, data[1:]
-    node = sealed(NODE_MAGIC, body if kind in {_LEAF, _COMPRESSED} else b"", compressed=kind == 2)  # noqa: PLR2004
+    node = sealed(NODE_MAGIC, body if kind in {_LEAF, _COMPRESSED} else b"", compressed=kind == 2)
     manifest = body
     if kind == _MANIFEST:
         manifest = sealed(MANIFEST_MAGIC, body)
@@ -89,16 +88,16 @@ def _shard(folder: Path, data: bytes) -> Read:
     path = folder / "input"
     path.write_bytes(content)
     chunks = (
-        Chunk("weight", 0, cut, "F32", (0, 0), (2, 3), False),  # noqa: FBT003 - as in a table.
-        Chunk("state", cut, len(content) - cut, None, (), (), False),  # noqa: FBT003 - as above.
+        Chunk("weight", 0, cut, "F32", (0, 0), (2, 3), False),
+        Chunk("state", cut, len(content) - cut, None, (), (), False),
     )
     return partial(read_dcp_shard, path, len(content), chunks)
 
 
 ARRAYS: Final = (
-    Array("plain", (2, 3), "F32", (2, 3), 1, 0, False),  # noqa: FBT003 - as in a table.
-    Array("compressed", (2, 3), "F32", (2, 3), 1, 0, True),  # noqa: FBT003 - as above.
-    Array("sharded", (4, 3), "F32", (2, 3), 1, 2, True),  # noqa: FBT003 - as above.
+    Array("plain", (2, 3), "F32", (2, 3), 1, 0, False),
+    Array("compressed", (2, 3), "F32", (2, 3), 1, 0, True),
+    Array("sharded", (4, 3), "F32", (2, 3), 1, 2, True),
 )
 """What a data file may hold, by the first byte of an input."""
 
@@ -132,7 +131,7 @@ def _look_at_values(path: Path, content: Content) -> None:
         scan_frames(path, content.frames, _OPTIONS, lambda: False)
     if content.spans or content.records:
         task = ScanTask(path, content.spans, content.records)
-        file = OpenFile(task, max(os.stat(path).st_size, 1), lambda _: None)
+        file = OpenFile(task, max(path.stat().st_size, 1), lambda _: None)
         for places in file.shares():
             file.scan(places, _range_reader())
 

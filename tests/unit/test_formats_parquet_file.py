@@ -12,13 +12,15 @@ from resume_daemon.formats import parquet_file
 from resume_daemon.formats.content import ProblemKind
 from resume_daemon.formats.parquet_file import read_parquet
 from resume_daemon.formats.thrift_compact import read_struct
-from tests.parquet_files import DATA, footer, parquet_file, structure, thrift, varint
+from tests import parquet_files
+from tests.parquet_files import footer, structure
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+
 def write(path: Path, fields: dict[int, Any]) -> bytes:
-    content = parquet_file(fields)
+    content = parquet_files.parquet_file(fields)
     path.write_bytes(content)
     return content
 
