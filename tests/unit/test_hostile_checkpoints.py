@@ -94,10 +94,10 @@ def many_tensors(count: int) -> bytes:
 
 
 def overlapping_tensors() -> bytes:
-    """40,000 tensors in the same 4 MiB: 160 GB, if each of them were looked at."""
-    entry = b'{"dtype":"U8","shape":[4194304],"data_offsets":[0,4194304]}'
-    header = b"{" + b",".join(b'"%d":' % number + entry for number in range(40_000)) + b"}"
-    return safetensors(header, b"\1" * 4 * MIB)
+    """100,000 tensors in the same 8 MiB: 800 GB, if each of them were looked at."""
+    entry = b'{"dtype":"U8","shape":[8388608],"data_offsets":[0,8388608]}'
+    header = b"{" + b",".join(b'"%d":' % number + entry for number in range(100_000)) + b"}"
+    return safetensors(header, b"\1" * 8 * MIB)
 
 
 def doubled_list() -> bytes:
