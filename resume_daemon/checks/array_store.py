@@ -11,6 +11,7 @@ from resume_daemon.checks.values import (
     OPTIMIZER_NOT_FINITE,
     WEIGHTS_NOT_FINITE,
 )
+from resume_daemon.errors import BeyondBoundsError
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.formats.content import ARRAY_FORMATS, Format, ProblemKind
 from resume_daemon.layouts.base import Role
@@ -39,7 +40,9 @@ _NOT_FINITE = {Role.WEIGHTS: WEIGHTS_NOT_FINITE, Role.OPTIMIZER: OPTIMIZER_NOT_F
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each part of a store that is not what another part says."""
     for name, error in sorted(evidence.unreadable.items()):
-        if evidence.parts[name].format in ARRAY_FORMATS:
+        # One that is too large to be judged is told by another check.
+        told = isinstance(error, BeyondBoundsError)
+        if evidence.parts[name].format in ARRAY_FORMATS and not told:
             yield STORE_DAMAGED.finding(f"{name}: {error.reason}", file=name)
     for name, content in sorted(evidence.contents.items()):
         part = evidence.parts[name]

@@ -93,11 +93,25 @@ _OBJECTS = {
 _MAY_BE_LARGE = {Role.DATA, Role.OTHER}
 """What may honestly be larger than is read, such as a buffer of samples."""
 
+_RUN_NOTHING = {
+    Format.ARRAY_DATA,
+    Format.ARRAY_STORE,
+    Format.JSON,
+    Format.PARQUET,
+    Format.SAFETENSORS,
+    Format.TEXT,
+    Format.YAML,
+}
+"""Formats in which nothing can hide: one that is too large to be judged is not accused for it."""
+
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each file whose format's reader gave up, graver the more it is needed."""
     for name, error in sorted(evidence.unreadable.items()):
-        if isinstance(error, BeyondBoundsError) and evidence.parts[name].role in _MAY_BE_LARGE:
+        part = evidence.parts[name]
+        if isinstance(error, BeyondBoundsError) and (
+            part.role in _MAY_BE_LARGE or part.format in _RUN_NOTHING
+        ):
             yield NOT_LOOKED_INTO.finding(
                 f"{name} was digested only: {error.reason}", file=name, severity=Severity.WARNING
             )

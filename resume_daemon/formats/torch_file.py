@@ -184,13 +184,13 @@ def _load_plain(path: Path) -> PickleContent:
         return load_sequence(FileSource(fd, path), path)
 
 
-def load_sequence(data: Source, path: Path) -> PickleContent:
+def load_sequence(data: Source, path: Path, budget: Budget | None = None) -> PickleContent:
     """Return the value of an older torch file, whose storages follow it, or of a plain pickle.
 
     Raises:
         FormatError: It is neither.
     """
-    budget = Budget(Limits())
+    budget = budget or Budget(Limits())
     content = load(data, path, budget=budget, rebuilders=TENSOR_REBUILDERS)
     if content.value == _LEGACY_MAGIC:
         for _ in range(_LEGACY_HEADERS):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MOST_DIMENSIONS: Final = 32
 _LARGEST: Final = 2**62
+_DESCRIPTION: Final = 4 * 1024 * 1024
+"""Bytes of memory for the description of one array, which has a kilobyte."""
 _ZARR_2: Final = ".zarray"
 _ZARR_3: Final = "zarr.json"
 DESCRIPTIONS: Final = (_ZARR_2, _ZARR_3)
@@ -146,7 +148,9 @@ def arrays_in(store: Store, path: Path) -> Arrays:
         if kind not in DESCRIPTIONS or value.inline is None:
             continue  # One larger than any that Orbax writes: its chunks are not judged.
         try:
-            arrays[name] = described(name, kind, parse_json(value.inline, path))
+            arrays[name] = described(
+                name, kind, parse_json(value.inline, path, memory=_DESCRIPTION)
+            )
         except (ResumeDaemonError, ValueError) as error:
             reason = error.reason if isinstance(error, ResumeDaemonError) else str(error)
             problems.append(f"{key} does not describe an array: {reason}")
