@@ -33,7 +33,7 @@ OLD_FILE = Code(
     "RD413",
     "old-file",
     Severity.ERROR,
-    "A file is byte for byte that of the checkpoint before, while others moved on",
+    "A file is byte for byte that of a checkpoint before, while others moved on",
     "Every save writes the optimizer, the schedule and the trained weights anew. This file did not "
     "change: it is a copy of an older one, or was never written.",
     "Resume from an earlier checkpoint.",
@@ -178,28 +178,36 @@ def _shown(tensor: tuple[str, tuple[int, ...]] | None) -> str:
 
 
 def _old(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
-    if before.step is not None and evidence.step is not None and before.step >= evidence.step:
-        return
-    same = {name for name in evidence.scans if _is_same(name, evidence, before)}
     stateful = {
         name
         for name in evidence.scans
         if evidence.parts[name].role in {Role.OPTIMIZER, Role.WEIGHTS, Role.STATE}
         and evidence.scans[name].tensors
     }
-    # Weights that stand still with everything else are another finding's.
-    if not stateful - same or nothing_to_learn(evidence, before.step):
-        return
+    scheduler = {n for n in evidence.scans if evidence.parts[n].role is Role.SCHEDULER}
+    optimizer = {n for n in stateful if evidence.parts[n].role is Role.OPTIMIZER}
     told = {f.file for f in agreement.check(evidence) if f.severity is Severity.ERROR}
-    for name in sorted(same - told):
-        role = evidence.parts[name].role
+    earlier = evidence.earlier
+    for manifest in (before, earlier):
+        if manifest is None or not _precedes(manifest, evidence):
+            continue
+        same = {name for name in evidence.scans if _is_same(name, evidence, manifest)}
+        # Weights that stand still with everything else are another finding's.
+        if not stateful - same or nothing_to_learn(evidence, manifest.step):
+            continue
         # A part of the model that is frozen is saved unchanged, and was so before.
-        moved_before = evidence.earlier is not None and not _was_same(
-            name, before, evidence.earlier
-        )
-        counts = role is Role.SCHEDULER or (role is Role.OPTIMIZER and name in stateful)
-        if counts or (name in stateful and moved_before):
-            yield OLD_FILE.finding(f"{name} is that of {before.checkpoint}", file=name)
+        moved = {n for n in stateful if earlier is not None and not _was_same(n, before, earlier)}
+        counting = moved | scheduler | optimizer
+        if manifest is earlier:
+            # What is as it was two checkpoints ago, and was another one since, has come back.
+            counting &= {name for name in same if not _was_same(name, before, manifest)}
+        for name in sorted((same & counting) - told):
+            told.add(name)
+            yield OLD_FILE.finding(f"{name} is that of {manifest.checkpoint}", file=name)
+
+
+def _precedes(manifest: Manifest, evidence: Evidence) -> bool:
+    return None in {manifest.step, evidence.step} or (manifest.step or 0) < (evidence.step or 0)
 
 
 def _is_same(name: str, evidence: Evidence, before: Manifest) -> bool:
