@@ -21,7 +21,16 @@ from tests.layouts.dcp import write_dcp
 from tests.layouts.stable_baselines3 import serialized
 from tests.ocdbt_files import leaf_body, manifest_body, sealed, shard, zarr_2, zarr_3
 from tests.parquet_files import footer, parquet_file
-from tests.torch_files import Bfloat16, Global, Instance, Reduced, pickled, torch_file, zip_archive
+from tests.torch_files import (
+    Bfloat16,
+    Global,
+    Instance,
+    Reduced,
+    legacy_torch_file,
+    pickled,
+    torch_file,
+    zip_archive,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,14 +116,13 @@ def _state() -> dict[str, Any]:
 def _torch() -> list[bytes]:
     plain: dict[str, Any] = {"step": 10, "numbers": [1, 2**70, 0.5], "nested": {"a": ({1, 2},)}}
     hostile = Reduced(Global("os", "system"), "true")
-    # A file from before the archives: number, version, system, value, keys of storages.
-    legacy = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, plain, []]
     return [
         torch_file({"weight": WEIGHT}, folder="archive"),
         torch_file(_state(), folder="archive"),
         *(pickled(plain, protocol) for protocol in (0, 2, 4, 5)),
         pickled(hostile),
-        b"".join(map(pickled, legacy)),
+        legacy_torch_file(plain),
+        legacy_torch_file({"weight": WEIGHT, "bias": Bfloat16([1.0, 2.0])}),
     ]
 
 
@@ -123,7 +131,7 @@ def _zip() -> list[bytes]:
     members = [
         ("data", json.dumps(data).encode()),
         ("policy.pth", torch_file({"weight": WEIGHT}, folder="policy")),
-        ("old.pth", pickled({"step": 1})),
+        ("old.pth", legacy_torch_file({"step": 1, "weight": WEIGHT})),
         ("_stable_baselines3_version", b"2.9.2"),
     ]
     stream = io.BytesIO()
