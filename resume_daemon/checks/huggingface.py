@@ -17,7 +17,7 @@ from resume_daemon.checks.presence import (
 )
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.layouts.base import Role
-from resume_daemon.layouts.fsdp_plugin import is_local
+from resume_daemon.layouts.fsdp_plugin import holds_fsdp_model, is_local
 from resume_daemon.layouts.huggingface import HuggingFace, is_deepspeed
 from resume_daemon.layouts.transformers_weights import unpaired_adapters
 
@@ -83,7 +83,7 @@ def _optional(evidence: Evidence) -> Iterator[Finding]:
     if not adapter and not (evidence.has(Role.CONFIGURATION) or _sharded_by_fsdp(evidence)):
         yield CONFIGURATION_MISSING.finding("config.json is missing", file="config.json")
     later = (
-        (Role.OPTIMIZER, OPTIMIZER_MISSING, "optimizer.pt", is_deepspeed(evidence.listing)),
+        (Role.OPTIMIZER, OPTIMIZER_MISSING, _optimizer(evidence), is_deepspeed(evidence.listing)),
         (Role.SCHEDULER, SCHEDULER_MISSING, "scheduler.pt", is_deepspeed(evidence.listing)),
         (Role.RNG, RNG_MISSING, "rng_state.pth", False),
     )
@@ -99,11 +99,18 @@ def _optional(evidence: Evidence) -> Iterator[Finding]:
         yield TOKENIZER_MISSING.finding(reason)
 
 
+def _optimizer(evidence: Evidence) -> str:
+    """Return what the optimizer's file or directory would be called."""
+    if _sharded_by_fsdp(evidence):
+        return "optimizer_0"
+    return "optimizer.bin" if holds_fsdp_model(evidence.listing) else "optimizer.pt"
+
+
 def _sharded_by_fsdp(evidence: Evidence) -> bool:
     # Such a save writes no configuration, arguments or tokenizer (transformers trainer.py:
     # save_model calls _save for FULL_STATE_DICT alone); DeepSpeed's does.
     return any(
-        name.startswith("pytorch_model_fsdp") and name != "pytorch_model_fsdp.bin"
+        name.startswith(("pytorch_model_fsdp", "optimizer_0")) and name != "pytorch_model_fsdp.bin"
         for name in evidence.listing
     )
 
