@@ -15,7 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resume_daemon.errors import FormatError, ResumeDaemonError, VanishedError
+from resume_daemon.errors import (
+    BeyondBoundsError,
+    FormatError,
+    ResumeDaemonError,
+    VanishedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,23 +72,28 @@ def read_bounded(path: Path, limit: int = SMALL_FILE_LIMIT) -> bytes:
     """Return the content of a regular file of at most ``limit`` bytes.
 
     Raises:
-        FormatError: It is larger than ``limit`` or no regular file.
+        BeyondBoundsError: It is larger than ``limit``.
+        FormatError: It is no regular file.
         VanishedError: It is not there.
         ResumeDaemonError: It cannot be read.
     """
     with open_regular(path) as fd:
         if (size := os.fstat(fd).st_size) > limit:
-            raise FormatError("read", path, f"it has {size} bytes, more than {limit} are not read")
+            reason = f"it has {size} bytes, more than {limit} are not read"
+            raise BeyondBoundsError("read", path, reason)
         pieces: list[bytes] = []
         left = limit + 1
+        # All at once: one piece is not copied when the pieces are joined.
+        expected = size + 1
         try:
-            while left > 0 and (piece := os.read(fd, min(left, 1 << 20))):
+            while left > 0 and (piece := os.read(fd, min(left, max(expected, 1 << 16)))):
                 pieces.append(piece)
                 left -= len(piece)
+                expected -= len(piece)
         except OSError as error:
             raise read_error(error, path) from error
     if left <= 0:
-        raise FormatError("read", path, f"it grew past {limit} bytes while it was read")
+        raise BeyondBoundsError("read", path, f"it grew past {limit} bytes while it was read")
     return b"".join(pieces)
 
 

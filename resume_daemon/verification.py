@@ -16,8 +16,10 @@ from resume_daemon.findings import Finding, Verdict, verdict_of
 from resume_daemon.formats.array_data import read_array_data
 from resume_daemon.formats.content import Content, Format
 from resume_daemon.formats.dcp_shard import read_dcp_shard
+from resume_daemon.formats.ocdbt import Value
 from resume_daemon.formats.registry import read
 from resume_daemon.formats.torch_file import scalar_value
+from resume_daemon.formats.zarr_arrays import DESCRIPTIONS, Array, Piece
 from resume_daemon.layouts.around import around
 from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.registry import layout_of, list_checkpoint, unknown_reason
@@ -324,7 +326,23 @@ def _read_array_data(
             file = name[len(folder) :]
             needed = max(needed, content.value.files.get(file, 0))
             pieces += [piece for piece in content.value.pieces if piece.value.file == file]
-    return read_array_data(listing.path(name), listing.entries[name].size, needed, pieces)
+    size = listing.entries[name].size
+    if (piece := _chunk(name, size, contents)) is not None:
+        pieces.append(piece)
+    return read_array_data(listing.path(name), size, needed, pieces)
+
+
+def _chunk(name: str, size: int, contents: Mapping[str, Content]) -> Piece | None:
+    """Return the chunk that a file is, by the description of its array in a folder above."""
+    folder = name
+    while "/" in folder:
+        folder = folder.rpartition("/")[0]
+        for description in DESCRIPTIONS:
+            found = contents.get(f"{folder}/{description}")
+            if found is not None and isinstance(found.value, Array):
+                index = name[len(folder) + 1 :]
+                return Piece(found.value, index, Value(name, file=name, end=size))
+    return None
 
 
 def _optimizer_steps(

@@ -46,9 +46,11 @@ def weights_at(step: int) -> Weights:
     }
 
 
-def optimizer_at(step: int, shapes: dict[str, tuple[int, ...]] = SHAPES) -> dict[str, Any]:
+def optimizer_at(
+    step: int, shapes: dict[str, tuple[int, ...]] = SHAPES, seed: int | None = None
+) -> dict[str, Any]:
     """Return the state of an AdamW that has made ``step`` steps."""
-    random = np.random.default_rng(step + 1)
+    random = np.random.default_rng(step + 1 if seed is None else seed + 1)
     state = {
         number: {
             "step": np.array(step, np.float32),
@@ -93,7 +95,7 @@ def write_checkpoint(run: Path, step: int, *, seed: int | None = None) -> Path:
     checkpoint.mkdir(parents=True)
     write_json(checkpoint / "config.json", {"model_type": "qwen2", "hidden_size": HIDDEN})
     save_file(weights_at(step if seed is None else seed), checkpoint / "model.safetensors")
-    write_rest(checkpoint, step)
+    write_rest(checkpoint, step, seed=seed)
     return checkpoint
 
 
@@ -140,21 +142,29 @@ def shard(checkpoint: Path, count: int = 3) -> None:
     write_json(checkpoint / "model.safetensors.index.json", index)
 
 
-def write_rest(checkpoint: Path, step: int, shapes: dict[str, tuple[int, ...]] = SHAPES) -> None:
+def write_rest(
+    checkpoint: Path,
+    step: int,
+    shapes: dict[str, tuple[int, ...]] = SHAPES,
+    *,
+    seed: int | None = None,
+) -> None:
     """Write everything but the weights and the configuration, the trainer state last."""
     write_json(checkpoint / "tokenizer.json", {"model": {"type": "WordLevel", "vocab": {}}})
     write_json(checkpoint / "tokenizer_config.json", {"model_max_length": 64})
-    for name, content in _states_at(step, tuple(shapes.items())).items():
+    for name, content in _states_at(step, tuple(shapes.items()), seed).items():
         (checkpoint / name).write_bytes(content)
     write_json(checkpoint / "trainer_state.json", trainer_state_at(step))
 
 
 @cache
-def _states_at(step: int, shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, bytes]:
+def _states_at(
+    step: int, shapes: tuple[tuple[str, tuple[int, ...]], ...], seed: int | None
+) -> dict[str, bytes]:
     """Return the torch files of a step; making them takes longer than verifying them."""
     values = {
         "training_args.bin": _arguments(),
-        "optimizer.pt": optimizer_at(step, dict(shapes)),
+        "optimizer.pt": optimizer_at(step, dict(shapes), seed),
         "scheduler.pt": {"base_lrs": [1e-5], "last_epoch": step, "_step_count": step + 1},
         "rng_state.pth": OrderedDict(
             python=(3, (1, 2, 3), None), cpu=np.arange(256, dtype=np.uint8)

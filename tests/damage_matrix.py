@@ -13,12 +13,14 @@ import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.findings import Verdict
 from resume_daemon.formats.content import Content, Format
 from resume_daemon.formats.registry import read
+from resume_daemon.formats.zstd_frames import MAGIC
 from resume_daemon.layouts.registry import layout_of, list_checkpoint
 from resume_daemon.verification import References, verify
 from tests import checkpoints
@@ -78,7 +80,11 @@ def _flipped_bit(site: Site) -> None:
     """Flip a bit in the middle of the largest stretch of values, record, or else of the file."""
     raw = bytearray(site.file.read_bytes())
     place = len(raw) // 2
-    if site.encoding is not Format.DCP_SHARD:
+    if site.encoding is Format.ARRAY_DATA:
+        frames = [0, *(match.start() for match in re.finditer(re.escape(MAGIC), raw)), len(raw)]
+        begin, end = max(pairwise(frames), key=lambda each: each[1] - each[0])
+        place = (begin + end) // 2
+    elif site.encoding is not Format.DCP_SHARD:
         try:
             content = read(site.file, site.encoding)
         except ResumeDaemonError:
@@ -196,14 +202,15 @@ def matrix(home: Path, builder: str) -> Iterator[Cell]:
     layout = layout_of(listing)
     assert layout is not None
     parts = layout.parts(listing)
-    # Of a checkpoint that is several files, those of another step have other names.
+    # Files of another step may have other names, and those of a store of arrays are random.
     same_place = dict(zip(sorted(listing), sorted(earlier), strict=True))
+    same_part = dict(zip(sorted(listing), sorted(different), strict=True))
     for name in sorted(listing):
         file = listing.root / name
         site = Site(
             file,
             earlier.root / same_place[name],
-            different.root / name,
+            different.root / same_part[name],
             parts[name].format,
         )
         kept = home / "kept"
@@ -242,6 +249,15 @@ _NOT_COMPARED = (
 
 _LAST = "as after the last epoch, which has none; that it is not there is told as an information"
 _PLAIN_PICKLE = "a plain pickle has no checksum: another value looks like any other"
+
+_NO_FRAME_CHECKSUM = (
+    "Orbax asks Zstandard for no checksum: a frame that still decodes to plausible values is like "
+    "any other"
+)
+_FEW_ZEROS = "a chunk has no checksum, and a few zeros are values like any others"
+_OWN_TREE = "what a process wrote for itself before all were merged; a restore does not read it"
+_COMMITTED_TWICE = "the time of the commit is in _CHECKPOINT_METADATA, too; a restore asks for none"
+_SHAPES_TWICE = "the arrays say their shapes themselves; a restore does without"
 
 UNSEEN: Final[tuple[tuple[str, str], ...]] = (
     (r"stable-baselines3.* \| .*\.pkl \| flipped bit", _PLAIN_PICKLE),
@@ -308,6 +324,18 @@ UNSEEN: Final[tuple[tuple[str, str], ...]] = (
     (r"torchtune(?:-lora)? \| recipe_state\.pt \| missing", _LAST),
     (r"deepspeed \| mp_rank_00_model_states\.pt \| other step's file", _ALONE),
     (r"open-instruct(?:-epochs)? \| COMPLETED \| missing", _UNMARKED),
+    (r"orbax.* \| (?:.*/)?commit_success\.txt \| .*", _COMMITTED_TWICE),
+    (r"orbax.* \| _CHECKPOINT_METADATA \| other step's file", _NO_MARK),
+    (r"orbax.* \| .*/array_metadatas/process_0 \| (?:missing|other shape)", _SHAPES_TWICE),
+    (r"orbax.* \| .*/ocdbt\.process_0/manifest\.ocdbt \| .*", _OWN_TREE),
+    (r"orbax.* \| .*/ocdbt\.process_0/d/[0-9a-f]{32} \| cut by one byte", _OWN_TREE),
+    (r"orbax-zarr3 \| .*/ocdbt\.process_0/d/[0-9a-f]{32} \| flipped bit", _NO_FRAME_CHECKSUM),
+    (r"orbax-plain.* \| .*/(?:\d+(?:\.\d)?|c(?:/0)*) \| other step's file", _NO_MARK),
+    (r"orbax-plain \| .*/(?:params|opt_state.*)\.model\.norm\.weight/0 \| zero tail", _FEW_ZEROS),
+    (r"orbax-plain \| .*/step/0 \| zero tail", _FEW_ZEROS),
+    (r"orbax-plain \| .*/opt_state\.[mn]u\..*/0.* \| flipped bit", _NO_FRAME_CHECKSUM),
+    (r"orbax-plain \| .*/params\..*(?:\.2|norm)\..*/0.* \| flipped bit", _NO_FRAME_CHECKSUM),
+    (r"orbax-plain-zarr3 \| .*/[^/]*\.weight/c/.* \| flipped bit", _NO_FRAME_CHECKSUM),
     (r"torchtune-lora \| adapter_model\.safetensors \| missing", _OTHER_COPY),
 )
 """Patterns of cells that nothing at first sight could see, each with the reason."""

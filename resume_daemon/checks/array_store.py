@@ -11,8 +11,9 @@ from resume_daemon.checks.values import (
     OPTIMIZER_NOT_FINITE,
     WEIGHTS_NOT_FINITE,
 )
+from resume_daemon.errors import BeyondBoundsError
 from resume_daemon.findings import Code, Finding, Severity
-from resume_daemon.formats.content import Format, ProblemKind
+from resume_daemon.formats.content import ARRAY_FORMATS, Format, ProblemKind
 from resume_daemon.layouts.base import Role
 
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ STORE_DAMAGED = Code(
     "array-store-damaged",
     Severity.ERROR,
     "A store of arrays is damaged",
-    "The manifest, a node of the tree (both have a checksum), a data file that is too short, or a "
-    "chunk that does not decode to what its array says. Restoring raises, or gives other values.",
+    "The manifest, a node of the tree (both have a checksum), a data file that is too short, a "
+    "chunk that does not decode to what its array says, or a document that lacks a part or names "
+    "what the tree of parameters does not. Restoring raises, or gives other values.",
     "Resume from an earlier checkpoint.",
     "orbax-checkpoint 0.12: measured, each file cut, emptied, zeroed and with a bit flipped",
 )
 
-FORMATS = frozenset({Format.ARRAY_STORE, Format.ARRAY_DATA})
 _SHOWN = 8
 _NOT_FINITE = {Role.WEIGHTS: WEIGHTS_NOT_FINITE, Role.OPTIMIZER: OPTIMIZER_NOT_FINITE}
 
@@ -39,7 +40,9 @@ _NOT_FINITE = {Role.WEIGHTS: WEIGHTS_NOT_FINITE, Role.OPTIMIZER: OPTIMIZER_NOT_F
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each part of a store that is not what another part says."""
     for name, error in sorted(evidence.unreadable.items()):
-        if evidence.parts[name].format in FORMATS:
+        # One that is too large to be judged is told by another check.
+        told = isinstance(error, BeyondBoundsError)
+        if evidence.parts[name].format in ARRAY_FORMATS and not told:
             yield STORE_DAMAGED.finding(f"{name}: {error.reason}", file=name)
     for name, content in sorted(evidence.contents.items()):
         part = evidence.parts[name]

@@ -42,6 +42,7 @@ REWRITTEN = Code(
 )
 
 _EVERY_SAVE = {Role.WEIGHTS, Role.OPTIMIZER, Role.SCHEDULER, Role.SCALER, Role.TRAINER_STATE}
+_LEARNED = {Role.WEIGHTS, Role.OPTIMIZER}
 _STATE = {*_EVERY_SAVE, Role.RNG}
 """A save with fewer ranks than the one before leaves the random states of the others behind."""
 
@@ -56,14 +57,18 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         name
         for name, file in known.items()
         if (entry := evidence.listing.entries.get(name)) is not None
-        and (entry.mtime_ns, entry.size, entry.inode) != (file.mtime_ns, file.size, file.inode)
+        # A copy of the run has other inodes and the same times, and may have been made badly.
+        and (entry.mtime_ns, entry.size) != (file.mtime_ns, file.size)
     }
     changed = {name: where for name in known if (where := _difference(name, evidence)) is not None}
     for name in sorted(set(changed) - touched):
         yield SILENT_CHANGE.finding(f"{name}: {changed[name]} changed in silence", file=name)
     roles = {name: evidence.parts[name].role for name in known if name in evidence.parts}
     rewritten = sorted(n for n in set(changed) & touched if roles[n] in _STATE)
-    if rewritten and all(name in touched for name, role in roles.items() if role in _EVERY_SAVE):
+    saved = all(name in touched for name, role in roles.items() if role in _EVERY_SAVE)
+    # Another training gives other weights and other moments; one without the other is damage.
+    moved, both = ({roles[n] for n in names} & _LEARNED for names in (rewritten, roles))
+    if rewritten and saved and moved in (both, set()):
         yield REWRITTEN.finding("every part is newer than the last verification")
         return
     for name in rewritten:

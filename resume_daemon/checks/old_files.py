@@ -39,60 +39,56 @@ def check(evidence: Evidence) -> Iterator[Finding]:
     before, state = evidence.previous, evidence.completeness
     if before is None or not evidence.scans or state.missing or state.stub is not None:
         return
-    yield from _old(evidence, before)
-    yield from _returned(evidence, before)
-
-
-def _old(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
-    if before.step is not None and evidence.step is not None and before.step >= evidence.step:
-        return
-    same = {name for name in evidence.scans if _is_same(name, evidence, before)}
-    stateful = {
-        name
-        for name in evidence.scans
-        if evidence.parts[name].role in {Role.OPTIMIZER, Role.WEIGHTS, Role.STATE}
-        and evidence.scans[name].tensors
-    }
-    # Weights that stand still with everything else are another finding's.
-    if not stateful - same or nothing_to_learn(evidence, before.step):
-        return
+    stateful = {name for name in evidence.scans if _values_of(name, evidence)}
     told = {f.file for f in agreement.check(evidence) if f.severity is Severity.ERROR}
-    for name in sorted(same - told):
-        role = evidence.parts[name].role
-        # A part of the model that is frozen is saved unchanged, and was so before.
-        moved_before = evidence.earlier is not None and not _was_same(
-            name, before, evidence.earlier
-        )
-        counts = role is Role.SCHEDULER or (role is Role.OPTIMIZER and name in stateful)
-        if counts or (name in stateful and moved_before):
-            yield OLD_FILE.finding(f"{name} is that of {before.checkpoint}", file=name)
-
-
-def _returned(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
-    """Find files that moved on after an older checkpoint, and now are those of it again.
-
-    What is frozen did not move on. Where all of the weights and the optimizer returned, the run
-    was set back on purpose.
-    """
-    stateful = {
-        name
-        for name, scan in evidence.scans.items()
-        if evidence.parts[name].role in {Role.OPTIMIZER, Role.WEIGHTS, Role.STATE}
-        and sum(math.prod(tensor.shape) for tensor in scan.tensors) >= _ENOUGH_VALUES
-    }
-    now = {name: _digests(name, evidence.scans[name]) for name in stateful}
-    then = _digests_in(before)
-    moved = {name for name in stateful if name in then and then[name] != now[name]}
-    told = {f.file for f in agreement.check(evidence) if f.severity is Severity.ERROR}
-    for older in (evidence.earlier, *evidence.older):
-        if older is None or older.step is None or (evidence.step or 0) <= older.step:
+    now = {name: _digests(name, scan) for name, scan in evidence.scans.items()}
+    last = _digests_in(before)
+    for manifest in (before, evidence.earlier, *evidence.older):
+        if manifest is None or not _precedes(manifest, evidence):
             continue
-        known = _digests_in(older)
-        same = {name for name in moved if known.get(name) == now[name]}
-        if stateful - same:
-            for name in sorted(same - told):
-                yield OLD_FILE.finding(f"{name} is that of {older.checkpoint}", file=name)
-        moved -= same
+        then = _digests_in(manifest)
+        same = {name for name, digests in now.items() if digests == then.get(name)}
+        # Weights that stand still with everything else are another finding's.
+        if not stateful - same or nothing_to_learn(evidence, manifest.step):
+            continue
+        if manifest is before:
+            old = {name for name in same if _has_to_move(name, evidence, before)}
+        else:
+            # It moved on since, and came back: what is frozen did not.
+            old = {name for name in same if name in last and last[name] != then[name]}
+            old = {name for name in old if _cannot_return(name, evidence)}
+        for name in sorted(old - told):
+            told.add(name)
+            yield OLD_FILE.finding(f"{name} is that of {manifest.checkpoint}", file=name)
+
+
+def _precedes(manifest: Manifest, evidence: Evidence) -> bool:
+    return None in {manifest.step, evidence.step} or (manifest.step or 0) < (evidence.step or 0)
+
+
+def _has_to_move(name: str, evidence: Evidence, before: Manifest) -> bool:
+    """Return whether every save changes a file, as far as that is known."""
+    role = evidence.parts[name].role
+    if role is Role.SCHEDULER:
+        return True
+    if not _values_of(name, evidence):
+        return False
+    # A part of the model that is frozen is saved unchanged, and was so before.
+    earlier = evidence.earlier
+    moved = earlier is not None and before.digests_of(name) != earlier.digests_of(name)
+    return role is Role.OPTIMIZER or moved
+
+
+def _cannot_return(name: str, evidence: Evidence) -> bool:
+    counted = evidence.parts[name].role is Role.SCHEDULER
+    return counted or _values_of(name, evidence) >= _ENOUGH_VALUES
+
+
+def _values_of(name: str, evidence: Evidence) -> int:
+    """Return how many values of weights or of an optimizer a file holds."""
+    if evidence.parts[name].role not in {Role.OPTIMIZER, Role.WEIGHTS, Role.STATE}:
+        return 0
+    return sum(math.prod(tensor.shape) for tensor in evidence.scans[name].tensors)
 
 
 def _digests(name: str, scan: FileScan) -> list[tuple[str, str]]:
@@ -104,12 +100,3 @@ def _digests_in(manifest: Manifest) -> dict[str, list[tuple[str, str]]]:
     for each in manifest.resources:
         found.setdefault(file_of(each.name), []).append((each.name, each.digest))
     return found
-
-
-def _is_same(name: str, evidence: Evidence, before: Manifest) -> bool:
-    now = _digests(name, evidence.scans[name])
-    return now == [(r.name, r.digest) for r in before.digests_of(name)]
-
-
-def _was_same(name: str, before: Manifest, earlier: Manifest) -> bool:
-    return before.digests_of(name) == earlier.digests_of(name)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from resume_daemon.checks.presence import NOT_LOOKED_INTO
 from resume_daemon.errors import BeyondBoundsError
 from resume_daemon.findings import Code, Finding, Severity
-from resume_daemon.layouts.base import Format, Role
+from resume_daemon.formats.content import ARRAY_FORMATS, Format
+from resume_daemon.layouts.base import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,16 +93,30 @@ _OBJECTS = {
 _MAY_BE_LARGE = {Role.DATA, Role.OTHER}
 """What may honestly be larger than is read, such as a buffer of samples."""
 
+_RUN_NOTHING = {
+    Format.ARRAY_DATA,
+    Format.ARRAY_STORE,
+    Format.JSON,
+    Format.PARQUET,
+    Format.SAFETENSORS,
+    Format.TEXT,
+    Format.YAML,
+}
+"""Formats in which nothing can hide: one that is too large to be judged is not accused for it."""
+
 
 def check(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each file whose format's reader gave up, graver the more it is needed."""
     for name, error in sorted(evidence.unreadable.items()):
-        if isinstance(error, BeyondBoundsError) and evidence.parts[name].role in _MAY_BE_LARGE:
+        part = evidence.parts[name]
+        if isinstance(error, BeyondBoundsError) and (
+            part.role in _MAY_BE_LARGE or part.format in _RUN_NOTHING
+        ):
             yield NOT_LOOKED_INTO.finding(
                 f"{name} was digested only: {error.reason}", file=name, severity=Severity.WARNING
             )
             continue
-        if evidence.parts[name].format in {Format.ARRAY_STORE, Format.ARRAY_DATA}:
+        if evidence.parts[name].format in ARRAY_FORMATS:
             continue  # Told by its own check.
         code = _CODES.get(evidence.parts[name].role, SMALL_JSON_DAMAGED)
         if evidence.parts[name].role is Role.EXTRA:

@@ -12,7 +12,7 @@ from resume_daemon.layouts.around import around
 from resume_daemon.layouts.registry import (
     is_checkpoint_entry,
     is_checkpoint_name,
-    is_distinctive,
+    is_what_its_name_says,
     layout_of,
     list_checkpoint,
     step_of,
@@ -130,11 +130,11 @@ class Roster:
         elif fingerprint == self._verified(name):
             complete = True
         else:
-            layout = layout_of(listing)
-            if layout is None and not is_distinctive(name):
-                # A directory that merely has such a name, as one of a year has.
+            if not is_what_its_name_says(listing):
+                # A directory that merely has such a name, as one of a year or an export has.
                 self.members.pop(name, None)
                 return
+            layout = layout_of(listing)
             complete = (
                 layout is not None
                 and layout.completeness(listing, around(listing, self.run)).complete

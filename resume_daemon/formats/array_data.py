@@ -1,19 +1,21 @@
-"""Stores of arrays in OCDBT: the manifest's arrays, and a data file by what the tree says of it."""
+"""Arrays of zarr: those of a store in OCDBT, those in directories of their own, and their data."""
 
 from __future__ import annotations
 
 import os
 import struct
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from resume_daemon.errors import FormatError
+from resume_daemon.errors import BeyondBoundsError, FormatError
 from resume_daemon.files import open_regular
 from resume_daemon.formats.byte_ranges import read_range
 from resume_daemon.formats.content import Content, Problem, ProblemKind
 from resume_daemon.formats.crc32c import crc32c
+from resume_daemon.formats.json_document import read_json
 from resume_daemon.formats.ocdbt import read_store
 from resume_daemon.formats.tensors import Frame, TensorSpan
-from resume_daemon.formats.zarr_arrays import arrays_in
+from resume_daemon.formats.zarr_arrays import arrays_in, described
 from resume_daemon.formats.zstd_frames import MAGIC
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ _OPERATION: Final = "read the data file"
 _MOST_PROBLEMS: Final = 8
 _MOST_INNER: Final = 1_000_000
 """Chunks of one shard whose index is read."""
+_MOST_CHUNKS: Final = 500_000
+"""Of all shards of one file together."""
 _ENTRY: Final = 16
 _CRC: Final = 4
 _ABSENT: Final = 2**64 - 1
@@ -55,6 +59,8 @@ def read_arrays(path: Path) -> Content:
                     frames.append(_frame(piece, label, begin, end, inline[begin:end]))
         except ValueError as error:
             problems.append(f"{piece.label}: {error}")
+        if len(frames) > _MOST_CHUNKS:
+            raise _too_many(path)
     return Content(
         value=arrays,
         shapes={name: array.shape for name, array in arrays.arrays.items()},
@@ -63,13 +69,31 @@ def read_arrays(path: Path) -> Content:
     )
 
 
+def read_array(path: Path) -> Content:
+    """Return what describes one array; the value is a ``zarr_arrays.Array``, named as its folder.
+
+    Raises:
+        FormatError: It describes no array.
+        ChangedError: It became shorter meanwhile.
+        VanishedError: It is not there.
+        ResumeDaemonError: It cannot be read.
+    """
+    document = read_json(path)
+    try:
+        array = described(path.parent.name, path.name, document)
+    except ValueError as error:
+        reason = f"it does not describe an array: {error}"
+        raise FormatError("read the description of an array in", path, reason) from None
+    return Content(value=array, shapes={array.name: array.shape})
+
+
 def read_array_data(path: Path, size: int, needed: int, pieces: Sequence[Piece]) -> Content:
-    """Return what a data file holds.
+    """Return what a data file, or the file of one chunk, holds.
 
     Args:
         path: The file.
         size: Its bytes.
-        needed: The least that it must have, as the tree says.
+        needed: The least that it must have, as the tree of the store says.
         pieces: What lies in it.
 
     Raises:
@@ -87,8 +111,12 @@ def read_array_data(path: Path, size: int, needed: int, pieces: Sequence[Piece])
     with open_regular(path) as fd:
         if os.fstat(fd).st_size < needed:
             raise FormatError(_OPERATION, path, "it became shorter")
+        free = 0
         for piece in sorted(pieces, key=lambda each: each.value.begin):
             base = piece.value.begin
+            if base < free:
+                continue  # Its bytes are looked at for the one before.
+            free = piece.value.end
 
             def fetch(begin: int, length: int, base: int = base) -> bytes:
                 return read_range(fd, base + begin, length, path)
@@ -109,7 +137,14 @@ def read_array_data(path: Path, size: int, needed: int, pieces: Sequence[Piece])
                         )
             except ValueError as error:
                 problems.append(f"{piece.label}: {error}")
+            if len(spans) + len(frames) > _MOST_CHUNKS:
+                raise _too_many(path)
     return Content(spans=tuple(spans), frames=tuple(frames), problems=_told(problems))
+
+
+def _too_many(path: Path) -> BeyondBoundsError:
+    reason = f"it holds more than {_MOST_CHUNKS} chunks, which are not looked at"
+    return BeyondBoundsError(_OPERATION, path, reason)
 
 
 def _told(problems: Sequence[str]) -> tuple[Problem, ...]:
@@ -161,4 +196,13 @@ def _inner(piece: Piece, length: int, fetch: Fetch) -> list[tuple[str, int, int]
             raise ValueError("the index of its shard points outside of it")
         label = piece.label if count == 1 else f"{piece.label}#{number}"
         found.append((label, begin, begin + chunk))
-    return found
+    return list(_disjoint(found))
+
+
+def _disjoint(places: list[tuple[str, int, int]]) -> Iterator[tuple[str, int, int]]:
+    """Yield those that begin after the ones before: no byte is decoded twice."""
+    free = 0
+    for place in sorted(places, key=itemgetter(1)):
+        if place[1] >= free:
+            yield place
+            free = place[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,10 +34,16 @@ class Format(StrEnum):
     """A shard of it, which only its metadata explains."""
     ARRAY_STORE = "array store"
     """The manifest of OCDBT, with the nodes of its tree in data files below it."""
+    ARRAY = "array"
+    """What describes one array of zarr, with its chunks in files below."""
     ARRAY_DATA = "array data"
-    """A data file of it, which only its tree explains."""
+    """A data file of a store, or a chunk of an array, which only that explains."""
     OPAQUE = "opaque"
     """Digested, never looked into."""
+
+
+ARRAY_FORMATS: Final = frozenset({Format.ARRAY, Format.ARRAY_STORE, Format.ARRAY_DATA})
+"""What the check of stores of arrays tells of, and no other."""
 
 
 class ProblemKind(StrEnum):

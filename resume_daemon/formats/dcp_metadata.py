@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from resume_daemon.errors import FormatError
-from resume_daemon.files import SMALL_FILE_LIMIT, read_bounded
+from resume_daemon.files import open_regular
 from resume_daemon.formats.content import Content, Problem, ProblemKind
 from resume_daemon.formats.dtypes import TORCH_DTYPES
 from resume_daemon.formats.inert_pickle import GlobalReference, load
+from resume_daemon.formats.pickle_source import FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,7 +112,8 @@ def read_dcp_metadata(path: Path) -> Content:
         VanishedError: It is not there.
         ResumeDaemonError: It cannot be read.
     """
-    loaded = load(read_bounded(path, SMALL_FILE_LIMIT), path)
+    with open_regular(path) as fd:
+        loaded = load(FileSource(fd, path), path)
     try:
         for reference in loaded.references:
             _check_name(reference)

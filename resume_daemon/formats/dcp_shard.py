@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from resume_daemon.errors import FormatError
+from resume_daemon.errors import BeyondBoundsError, FormatError
 from resume_daemon.formats.content import Content, Problem, ProblemKind
+from resume_daemon.formats.inert_values import Limits
+from resume_daemon.formats.pickle_budget import Budget
 from resume_daemon.formats.tensors import RecordSpan
 from resume_daemon.formats.torch_file import read_torch_archive
 from resume_daemon.formats.torch_tensors import TensorReference
+from resume_daemon.formats.torch_zip import MAX_RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,15 +59,18 @@ def read_dcp_shard(path: Path, size: int, chunks: Sequence[Chunk]) -> Content:
     records: list[RecordSpan] = []
     scalars: dict[str, TensorSpan] = {}
     references: dict[Reference, None] = {}
+    objects = Budget(Limits())
     free = 0
     for chunk in chunks:
         if chunk.begin < free:
             words = f"{chunk.label} begins before the end of another piece"
             problems.append(Problem(ProblemKind.PLACE, words))
-        free = max(free, chunk.begin + chunk.size)
+            continue  # Its bytes have been read once.
+        free = chunk.begin + chunk.size
         if chunk.transformed:
             continue
-        found = _read(path, chunk)
+        # Of a tensor nothing is kept but its place.
+        found = _read(path, chunk, objects if chunk.dtype is None else None)
         references |= dict.fromkeys(found.references)
         if found.archive is not None:
             records += [
@@ -72,6 +78,9 @@ def read_dcp_shard(path: Path, size: int, chunks: Sequence[Chunk]) -> Content:
                 for r in found.archive.records
                 if not r.compressed
             ]
+            if len(records) > MAX_RECORDS:
+                reason = f"it has more than {MAX_RECORDS} records, which are not read"
+                raise BeyondBoundsError(_OPERATION, path, reason)
         if chunk.dtype is None:
             value[chunk.name] = found.value
             spans += [replace(s, name=f"{chunk.name}.{s.name}") for s in found.storages]
@@ -93,11 +102,12 @@ def read_dcp_shard(path: Path, size: int, chunks: Sequence[Chunk]) -> Content:
     )
 
 
-def _read(path: Path, chunk: Chunk) -> TorchFile:
+def _read(path: Path, chunk: Chunk, budget: Budget | None) -> TorchFile:
     try:
-        return read_torch_archive(path, chunk.begin, chunk.begin + chunk.size)
+        return read_torch_archive(path, chunk.begin, chunk.begin + chunk.size, budget)
     except FormatError as error:
-        raise FormatError(_OPERATION, path, f"{chunk.label}: {error.reason}") from None
+        kind = BeyondBoundsError if isinstance(error, BeyondBoundsError) else FormatError
+        raise kind(_OPERATION, path, f"{chunk.label}: {error.reason}") from None
 
 
 def _differences(chunk: Chunk, value: Any) -> list[Problem]:

@@ -102,7 +102,7 @@ class PersistentReference:
 class Limits:
     """Bounds of what one pickle, or one file of several, may cost; beyond them it is not read.
 
-    Measured with the worst pickles that we know (``tests/unit/test_hostile_formats.py``), the
+    Measured with the worst pickles that we know (``tests/unit/test_hostile_checkpoints.py``), the
     defaults bound time to 3 s and the process to 350 MiB, whatever the size of the file. An
     optimizer of 20,000 tensors takes 1,500,000 instructions and 60 MiB; the metadata of a sharded
     checkpoint takes 70 instructions and 1.5 KiB for each piece.

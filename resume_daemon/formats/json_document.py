@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from resume_daemon.errors import FormatError
+from resume_daemon.errors import BeyondBoundsError, FormatError
 from resume_daemon.files import read_bounded
 from resume_daemon.formats.byte_ranges import HEAD, blank_reason
 
@@ -37,33 +37,37 @@ def read_json(path: Path, limit: int = JSON_LIMIT) -> Any:
     """Return the value of a JSON file of at most ``limit`` bytes.
 
     Raises:
-        FormatError: It is not JSON, or beyond a bound; the reason gives line and column.
+        BeyondBoundsError: It is larger than is read.
+        FormatError: It is not JSON, or nested too deeply; the reason gives line and column.
         VanishedError: It is not there.
         ResumeDaemonError: It cannot be read.
     """
     return parse_json(read_bounded(path, limit), path)
 
 
-def parse_json(data: bytes, path: Path, *, unique_keys: bool = False) -> Any:
+def parse_json(
+    data: bytes, path: Path, *, unique_keys: bool = False, memory: int | None = None
+) -> Any:
     """Return the value of a JSON document; ``NaN`` and ``Infinity`` pass, as trainers write them.
 
     Args:
         data: The whole document, UTF-8.
         path: Where it came from, for messages.
         unique_keys: Refuse an object that has a key twice, of which the last would win.
+        memory: Bytes that it may take; ``MEMORY_LIMIT`` unless fewer are left.
 
     Raises:
-        FormatError: It is not JSON, would take more memory than ``MEMORY_LIMIT``, or is nested
-            beyond the interpreter's bound (some hundreds).
+        BeyondBoundsError: It would take more than ``memory``.
+        FormatError: It is not JSON, or is nested beyond the interpreter's bound (some hundreds).
     """
     if reason := blank_reason(data[:HEAD]):
         raise FormatError(_OPERATION, path, reason)
-    if (needed := _memory(data)) > MEMORY_LIMIT:
-        raise FormatError(
+    if (needed := memory_of(data)) > (limit := MEMORY_LIMIT if memory is None else memory):
+        raise BeyondBoundsError(
             _OPERATION,
             path,
             f"its values would take about {needed >> 20} MiB of memory; more than "
-            f"{MEMORY_LIMIT >> 20} are not used for one document",
+            f"{limit >> 20} are not used for it",
         )
     try:
         text = data.decode()
@@ -84,7 +88,7 @@ def parse_json(data: bytes, path: Path, *, unique_keys: bool = False) -> Any:
         raise FormatError(_OPERATION, path, _long_number(text)) from None
 
 
-def _memory(data: bytes) -> int:
+def memory_of(data: bytes) -> int:
     """Return the bytes that parsing a document takes, by the marks that each value needs."""
     marks = data.count(b",") + data.count(b"[") + data.count(b"{")
     values = _VALUE_BYTES * marks + _PAIR_BYTES * data.count(b":")

@@ -11,13 +11,16 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from resume_daemon.errors import FormatError
-from resume_daemon.files import SMALL_FILE_LIMIT, open_regular
+from resume_daemon.errors import BeyondBoundsError, FormatError
+from resume_daemon.files import open_regular
 from resume_daemon.formats.byte_ranges import HEAD, blank_reason, read_range
 from resume_daemon.formats.content import Content, Problem, ProblemKind
 from resume_daemon.formats.inert_pickle import load
+from resume_daemon.formats.inert_values import Limits
 from resume_daemon.formats.inflation import Inflation
 from resume_daemon.formats.numpy_header import MAX_HEADER_BYTES, PREAMBLE, parse_header
+from resume_daemon.formats.pickle_budget import Budget
+from resume_daemon.formats.pickle_source import FileSource
 from resume_daemon.formats.tensors import RecordSpan, TensorSpan
 from resume_daemon.formats.torch_zip import read_archive
 
@@ -25,10 +28,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resume_daemon.formats.numpy_header import NumpyHeader
+    from resume_daemon.formats.pickle_source import Source
     from resume_daemon.formats.torch_zip import Record
 
 _OPERATION: Final = "read the numpy file"
 _LONGEST_HEAD: Final = PREAMBLE + MAX_HEADER_BYTES
+_INFLATED_LIMIT: Final = 64 * 1024 * 1024
+"""Bytes of a compressed array of objects, which has to be held in memory."""
+
 SINGLE: Final = "array"
 """The name of the one array of a ``.npy``, which has none of its own."""
 
@@ -43,7 +50,7 @@ def read_npy(path: Path) -> Content:
         ResumeDaemonError: It cannot be read.
     """
     with open_regular(path) as fd:
-        return _array(fd, path, SINGLE, 0, os.fstat(fd).st_size)
+        return _array(fd, path, SINGLE, begin=0, end=os.fstat(fd).st_size, budget=Budget(Limits()))
 
 
 def read_npz(path: Path) -> Content:
@@ -59,13 +66,14 @@ def read_npz(path: Path) -> Content:
     archive = read_archive(path)
     found: list[Content] = []
     with open_regular(path) as fd:
-        inflation = Inflation(fd, path)
+        inflation, budget = Inflation(fd, path), Budget(Limits())
         for record in archive.records:
             name = record.name.removesuffix(".npy")
             if record.compressed:
-                found.append(_inflated(inflation, path, name, record))
+                found.append(_inflated(inflation, path, name, record, budget))
             else:
-                found.append(_array(fd, path, name, record.begin, record.begin + record.size))
+                end = record.begin + record.size
+                found.append(_array(fd, path, name, begin=record.begin, end=end, budget=budget))
     return Content(
         value={name: value for each in found for name, value in (each.value or {}).items()},
         shapes={name: shape for each in found for name, shape in each.shapes.items()},
@@ -81,15 +89,14 @@ def read_npz(path: Path) -> Content:
     )
 
 
-def _array(fd: int, path: Path, name: str, begin: int, end: int) -> Content:
+def _array(fd: int, path: Path, name: str, *, begin: int, end: int, budget: Budget) -> Content:
     """Return an array that lies in a file as it is."""
     header = _header(read_range(fd, begin, min(_LONGEST_HEAD, end - begin), path), path, name)
     data_begin = begin + header.data_begin
     if header.width is None:
-        if end - data_begin > SMALL_FILE_LIMIT:
-            reason = f"the objects of {name!r} take more than {SMALL_FILE_LIMIT} bytes"
-            raise FormatError(_OPERATION, path, reason)
-        return _objects(read_range(fd, data_begin, end - data_begin, path), header, path, name)
+        return _objects(
+            FileSource(fd, path, data_begin, end), path, name, header, begin=0, budget=budget
+        )
     content = _measured(name, header, end - data_begin)
     if header.dtype is None or content.problems:
         return content
@@ -100,17 +107,19 @@ def _array(fd: int, path: Path, name: str, begin: int, end: int) -> Content:
     return replace(content, spans=(span,), scalars=scalars)
 
 
-def _inflated(inflation: Inflation, path: Path, name: str, record: Record) -> Content:
+def _inflated(
+    inflation: Inflation, path: Path, name: str, record: Record, budget: Budget
+) -> Content:
     """Return a compressed array; its values lie nowhere in the file as they are."""
     header = _header(inflation.beginning(record, _LONGEST_HEAD), path, name)
     inflation.check(record)
     if header.width is not None:
         return _measured(name, header, record.full - header.data_begin)
-    data = inflation.beginning(record, SMALL_FILE_LIMIT + 1)
-    if len(data) > SMALL_FILE_LIMIT:
-        reason = f"the objects of {name!r} take more than {SMALL_FILE_LIMIT} bytes"
-        raise FormatError(_OPERATION, path, reason)
-    return _objects(data[header.data_begin :], header, path, name)
+    if record.full > _INFLATED_LIMIT:
+        reason = f"the compressed objects of {name[:200]!r} take more than {_INFLATED_LIMIT} bytes"
+        raise BeyondBoundsError(_OPERATION, path, reason)
+    data = inflation.beginning(record, _INFLATED_LIMIT)
+    return _objects(data, path, name, header, begin=header.data_begin, budget=budget)
 
 
 def _header(head: bytes, path: Path, name: str) -> NumpyHeader:
@@ -132,8 +141,10 @@ def _measured(name: str, header: NumpyHeader, size: int) -> Content:
     return Content(shapes={name: header.shape}, problems=problems)
 
 
-def _objects(data: bytes, header: NumpyHeader, path: Path, name: str) -> Content:
-    pickle = load(data, path)
+def _objects(
+    data: Source, path: Path, name: str, header: NumpyHeader, *, begin: int, budget: Budget
+) -> Content:
+    pickle = load(data, path, begin=begin, budget=budget)
     problems: tuple[Problem, ...] = ()
     if pickle.end != len(data):
         message = f"{len(data) - pickle.end} bytes follow the objects of array {name!r}"

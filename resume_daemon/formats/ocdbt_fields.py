@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from resume_daemon.formats.inert_values import BeyondBoundError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_MOST_BITS: Final = 63
+_MOST_BITS: Final = 64
 _MAX_PATH: Final = 1024
-_MAX_KEYS: Final = 256 * 1024 * 1024
-"""Bytes of all keys of one node: prefixes are shared, so that few bytes may stand for many."""
+_MAX_PATHS: Final = 16 * 1024 * 1024
+"""Bytes of all paths in one table of data files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +81,22 @@ class Fields:
         """Return so many numbers."""
         return [self.varint() for _ in range(count)]
 
-    def keys(self, prefixes: Sequence[int], suffixes: Sequence[int]) -> Iterator[bytes]:
-        """Yield texts that each begin as the one before does, to a given length."""
-        before, left = b"", _MAX_KEYS
+    def keys(
+        self, prefixes: Sequence[int], suffixes: Sequence[int], most: int, longest: int
+    ) -> Iterator[bytes]:
+        """Yield texts that each begin as the one before does, to a given length.
+
+        Raises:
+            BeyondBoundError: Together they have more than ``most`` bytes, or one of them has more
+                than ``longest``.
+        """
+        before = b""
         for prefix, suffix in zip(prefixes, suffixes, strict=True):
             if prefix > len(before):
                 raise ValueError("a key shares more than the one before has")
-            left -= prefix + suffix
-            if left < 0:
-                raise ValueError("its keys are longer than what is read")
+            most -= prefix + suffix
+            if most < 0 or prefix + suffix > longest:
+                raise BeyondBoundError("its keys are longer than what is read")
             before = before[:prefix] + self.take(suffix)
             yield before
 
@@ -97,11 +106,14 @@ class Fields:
         prefixes = [0, *self.varints(count - 1)] if count else []
         suffixes, bases = self.varints(count), self.varints(count)
         found = []
-        for path, length in zip(self.keys(prefixes, suffixes), bases, strict=True):
+        for path, length in zip(
+            self.keys(prefixes, suffixes, _MAX_PATHS, _MAX_PATH), bases, strict=True
+        ):
             if length > len(path):
                 raise ValueError("the base of a path is longer than the path")
             name = base + _text(path)
-            if len(name) > _MAX_PATH or not _stays_inside(name):
+            # That of an empty tree is in no file; whoever looks for something there is refused.
+            if name and (len(name) > _MAX_PATH or not _stays_inside(name)):
                 raise ValueError(f"it names the data file {name[:100]!r}, which lies outside")
             found.append(DataFile(name, base + _text(path[:length])))
         return tuple(found)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from resume_daemon.errors import FormatError
+from resume_daemon.errors import BeyondBoundsError, FormatError
 from resume_daemon.files import open_regular
 from resume_daemon.formats.byte_ranges import HEAD, blank_reason, read_range
 from resume_daemon.formats.content import Content, Problem, ProblemKind
+from resume_daemon.formats.inert_values import BeyondBoundError
 from resume_daemon.formats.thrift_compact import read_struct
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def read_parquet(path: Path) -> Content:
         if begin < len(_MAGIC):
             raise FormatError(_OPERATION, path, f"it claims a footer of {length} bytes")
         if length > MAX_FOOTER_BYTES:
-            raise FormatError(_OPERATION, path, f"a footer of {length} bytes is not read")
+            raise BeyondBoundsError(_OPERATION, path, f"a footer of {length} bytes is not read")
         data = read_range(fd, begin, length, path)
     try:
         footer, end = read_struct(data)
@@ -68,6 +69,8 @@ def read_parquet(path: Path) -> Content:
         problems = tuple(_problems(footer, begin))
         names = [_text(element[_ELEMENT_NAME]) for element in _structs(footer, _SCHEMA)]
         rows = _number(footer, _ROWS)
+    except BeyondBoundError as error:
+        raise BeyondBoundsError(_OPERATION, path, f"its footer: {error}") from None
     except (ValueError, KeyError) as error:
         reason = "a field is missing" if isinstance(error, KeyError) else str(error)
         raise FormatError(_OPERATION, path, f"its footer is damaged: {reason}") from None

@@ -10,7 +10,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any, Final
 
-from resume_daemon.errors import FormatError
+from resume_daemon.errors import BeyondBoundsError, FormatError
 from resume_daemon.formats.inert_pickle import load
 from resume_daemon.formats.known_globals import carries_code
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resume_daemon.formats.inert_values import Reference
+    from resume_daemon.formats.pickle_budget import Budget
 
 PICKLED: Final = ":serialized:"
 _OPERATION: Final = "read the pickles in"
@@ -29,10 +30,15 @@ _OF_A_CLASS: Final = frozenset(
 which is told as such."""
 
 
-def unpickled(document: dict[str, Any], path: Path) -> tuple[dict[str, Any], set[Reference]]:
+def unpickled(
+    document: dict[str, Any], path: Path, budget: Budget
+) -> tuple[dict[str, Any], set[Reference]]:
     """Return a document with the values that its pickles stand for, and what they would import.
 
+    All pickles together take from one budget.
+
     Raises:
+        BeyondBoundsError: They are larger than is read.
         FormatError: One of them is no base64 or no pickle.
     """
     values = dict(document)
@@ -43,10 +49,11 @@ def unpickled(document: dict[str, Any], path: Path) -> tuple[dict[str, Any], set
         try:
             # As its loader does, which passes over characters that are not of the alphabet.
             content = base64.b64decode(entry[PICKLED].encode())
-            pickle = load(content, path)
+            pickle = load(content, path, budget=budget)
         except (binascii.Error, FormatError) as error:
             reason = error.reason if isinstance(error, FormatError) else str(error)
-            raise FormatError(_OPERATION, path, f"{key[:200]!r}: {reason}") from None
+            kind = BeyondBoundsError if isinstance(error, BeyondBoundsError) else FormatError
+            raise kind(_OPERATION, path, f"{key[:200]!r}: {reason}") from None
         values[key] = pickle.value
         carried = any(carries_code(each.module, each.name) for each in pickle.references)
         references |= {

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from resume_daemon.errors import FormatError
 from resume_daemon.files import read_bounded
 from resume_daemon.formats import safetensors
-from resume_daemon.formats.array_data import read_arrays
+from resume_daemon.formats.array_data import read_array, read_arrays
 from resume_daemon.formats.byte_ranges import blank_reason
 from resume_daemon.formats.content import Content, Format, Problem, ProblemKind
 from resume_daemon.formats.dcp_metadata import read_dcp_metadata
 from resume_daemon.formats.json_document import read_json
 from resume_daemon.formats.numpy_file import read_npy, read_npz
 from resume_daemon.formats.parquet_file import read_parquet
-from resume_daemon.formats.tensors import RecordSpan
+from resume_daemon.formats.tensors import RecordSpan, TensorSpan
 from resume_daemon.formats.torch_file import read_torch_file
 from resume_daemon.formats.yaml_document import read_yaml
 from resume_daemon.formats.zip_archive import read_zip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 
+_MOST_PROBLEMS: Final = 8
 TEXT_LIMIT: Final = 64 * 1024
 """Bytes of a text that is read whole."""
 
@@ -70,11 +72,25 @@ def _safetensors(path: Path) -> Content:
         value=header.metadata,
         shapes={span.name: span.shape for span in header.tensors},
         # A file cut short keeps the spans that still lie in it.
-        spans=tuple(span for span in header.tensors if span.end <= header.file_size),
+        spans=tuple(_disjoint(span for span in header.tensors if span.end <= header.file_size)),
         problems=tuple(
-            Problem(_PROBLEMS[each.kind], each.message) for each in safetensors.problems(header)
+            Problem(_PROBLEMS[each.kind], each.message)
+            for each in islice(safetensors.problems(header), _MOST_PROBLEMS)
         ),
     )
+
+
+def _disjoint(spans: Iterable[TensorSpan]) -> Iterator[TensorSpan]:
+    """Yield those that begin after the ones before: a byte is looked at for one tensor at most.
+
+    A header of a megabyte could otherwise have ten thousand tensors in the same gigabyte. That
+    they overlap is told as a problem.
+    """
+    free = 0
+    for span in spans:
+        if span.begin >= free:
+            yield span
+            free = span.end
 
 
 def _torch(path: Path) -> Content:
@@ -99,6 +115,7 @@ def _torch(path: Path) -> Content:
 
 
 READERS: Final[Mapping[Format, Callable[[Path], Content]]] = {
+    Format.ARRAY: read_array,
     Format.ARRAY_STORE: read_arrays,
     Format.DCP_METADATA: read_dcp_metadata,
     Format.JSON: _json,

@@ -7,12 +7,13 @@ be covered exactly, from the first byte to the last (safetensors ``tensor.rs: re
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from resume_daemon.errors import FormatError
+from resume_daemon.errors import BeyondBoundsError, FormatError
 from resume_daemon.files import open_regular
 from resume_daemon.formats.byte_ranges import HEAD, blank_reason, read_range
 from resume_daemon.formats.dtypes import SAFETENSORS_BITS
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
 
 MAX_HEADER_BYTES: Final = 100_000_000
 """Longest header that the library reads (safetensors ``tensor.rs: MAX_HEADER_SIZE``)."""
+
+MAX_TENSORS: Final = 200_000
+"""Tensors of one file that are looked at, of 32 MiB of names: verification keeps 2 KB of each.
+
+A mixture of experts of a trillion parameters has 150,000 in all, which lie in 60 files.
+"""
+
+_MAX_NAMES: Final = 32 * 1024 * 1024
+_HEADER_MEMORY: Final = 300 * 1024 * 1024
+"""Bytes that the header may take as JSON: 200,000 tensors with long names take 220 MiB."""
 
 _LENGTH_BYTES: Final = 8
 _LARGEST: Final = 2**63 - 1
@@ -71,6 +82,7 @@ def read_header(path: Path) -> SafetensorsHeader:
     """Return the header of a safetensors file; nothing of the data is read.
 
     Raises:
+        BeyondBoundsError: It has more tensors than are looked at.
         FormatError: There is no header, or it is not what the format promises.
         ChangedError: The file became shorter meanwhile.
         VanishedError: It is not there.
@@ -161,12 +173,19 @@ def _bits(shape: tuple[int, ...], bits: int) -> int:
 
 
 def _parse(document: bytes, begin: int, size: int, path: Path) -> SafetensorsHeader:
-    header = parse_json(document, path, unique_keys=True)
+    header = parse_json(document, path, unique_keys=True, memory=_HEADER_MEMORY)
     if not isinstance(header, dict):
         raise FormatError(_OPERATION, path, "the header is no JSON object")
     metadata = header.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise FormatError(_OPERATION, path, "__metadata__ is not a table of texts")
+    if len(header) > MAX_TENSORS:
+        reason = f"it has {len(header)} tensors, and more than {MAX_TENSORS} are not looked at"
+        raise BeyondBoundsError(_OPERATION, path, reason)
+    # A character outside of ASCII may take four bytes in memory.
+    if sum(len(name) * (1 if name.isascii() else 4) for name in header) > _MAX_NAMES:
+        reason = "the names of its tensors are longer than is looked at"
+        raise BeyondBoundsError(_OPERATION, path, reason)
     spans = [_span(name, entry, begin, path) for name, entry in header.items()]
     spans.sort(key=lambda span: (span.begin, span.end))
     return SafetensorsHeader(begin, size, MappingProxyType(metadata), tuple(spans))
@@ -192,7 +211,7 @@ def _span(name: str, entry: Any, data_begin: int, path: Path) -> TensorSpan:
     begin, end = offsets
     if begin > end:
         raise fault(f"begins at {begin}, after its end at {end}")
-    return TensorSpan(name, dtype, tuple(shape), data_begin + begin, data_begin + end)
+    return TensorSpan(name, sys.intern(dtype), tuple(shape), data_begin + begin, data_begin + end)
 
 
 def _is_size(value: Any) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from typing import Any, Final
 
+from resume_daemon.formats.inert_values import BeyondBoundError
+
 MAX_DEPTH: Final = 24
 MAX_VALUES: Final = 1_000_000
 _MOST_FIELDS: Final = 1 << 15
@@ -23,7 +25,8 @@ def read_struct(data: bytes, begin: int = 0) -> tuple[dict[int, Any], int]:
     of pairs, structures dicts by field number.
 
     Raises:
-        ValueError: It is cut short, no structure, or beyond a bound.
+        BeyondBoundError: It holds more than is read.
+        ValueError: It is cut short, no structure, or nested too deeply.
     """
     reader = _Reader(data, begin)
     try:
@@ -87,7 +90,7 @@ class _Reader:
     def _count(self) -> None:
         self._left -= 1
         if self._left < 0:
-            raise ValueError(f"it holds more than {MAX_VALUES} values")
+            raise BeyondBoundError(f"it holds more than {MAX_VALUES} values")
 
     def _possible(self, count: int) -> int:
         """Return a count of values, each of which takes a byte at least."""

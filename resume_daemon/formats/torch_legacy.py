@@ -36,13 +36,16 @@ _COUNT: Final = 8
 """Bytes of the number of elements before each storage."""
 
 
-def read_torch_pickles(path: Path, begin: int = 0, end: int | None = None) -> TorchFile:
+def read_torch_pickles(
+    path: Path, begin: int = 0, end: int | None = None, budget: Budget | None = None
+) -> TorchFile:
     """Return what a file of pickles holds that is a part of a file, or all of it.
 
     Args:
         path: The file.
         begin: Where in it the pickles begin.
         end: Where they end; None for the end of the file.
+        budget: What they may cost, where other pickles share that.
 
     Raises:
         FormatError: It is no pickle, is cut short, comes from a big-endian machine, or describes
@@ -52,7 +55,7 @@ def read_torch_pickles(path: Path, begin: int = 0, end: int | None = None) -> To
     """
     with open_regular(path) as fd:
         limit = os.fstat(fd).st_size if end is None else end
-        pickles = _pickles(FileSource(fd, path, begin, limit), path)
+        pickles = _pickles(FileSource(fd, path, begin, limit), path, budget or Budget(Limits()))
         content = pickles[_VALUE] if len(pickles) > 1 else pickles[0]
         tensors = dict(named_tensors(content, path))
         for name, tensor in tensors.items():
@@ -75,9 +78,8 @@ _VALUE: Final = 3
 _PICKLES: Final = 5
 
 
-def _pickles(data: FileSource, path: Path) -> list[PickleContent]:
+def _pickles(data: FileSource, path: Path, budget: Budget) -> list[PickleContent]:
     """Return all five pickles, or the one of a file that is a plain pickle."""
-    budget = Budget(Limits())
     found = [load(data, path, budget=budget, rebuilders=TENSOR_REBUILDERS)]
     while found[0].value == _MAGIC and len(found) < _PICKLES:
         begin = found[-1].end

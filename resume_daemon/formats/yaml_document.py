@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from resume_daemon.errors import FormatError
+from resume_daemon.errors import BeyondBoundsError, FormatError
 from resume_daemon.files import read_bounded
 from resume_daemon.formats.byte_ranges import HEAD, blank_reason
 from resume_daemon.formats.content import Content
-from resume_daemon.formats.inert_values import How, Reference
+from resume_daemon.formats.inert_values import BeyondBoundError, How, Reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,8 @@ def read_yaml(path: Path) -> Content:
     """Return the value of a YAML file of one document; merge keys (``<<``) stay as written.
 
     Raises:
-        FormatError: It is not YAML, or beyond a bound.
+        BeyondBoundsError: It is larger than is read.
+        FormatError: It is not YAML, or nested too deeply.
         VanishedError: It is not there.
         ResumeDaemonError: It cannot be read.
     """
@@ -65,6 +66,8 @@ def read_yaml(path: Path) -> Content:
         raise FormatError(_OPERATION, path, f"{where}{error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise FormatError(_OPERATION, path, str(error).partition("\n")[0]) from None
+    except BeyondBoundError as error:
+        raise BeyondBoundsError(_OPERATION, path, str(error)) from None
     except (ValueError, RecursionError) as error:
         raise FormatError(_OPERATION, path, str(error)) from None
     return Content(value=reader.value, references=tuple(reader.references))
@@ -132,7 +135,7 @@ class _Reader:
         into = self._open[-1]
         into.size += size
         if into.size > MAX_VALUES:
-            raise ValueError(f"it holds more than {MAX_VALUES} values, its aliases expanded")
+            raise BeyondBoundError(f"it holds more than {MAX_VALUES} values, its aliases expanded")
         if isinstance(into.value, list):
             into.value.append(value)
         elif into.keys:

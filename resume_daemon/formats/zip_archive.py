@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from resume_daemon.errors import FormatError
+from resume_daemon.errors import BeyondBoundsError, FormatError
 from resume_daemon.files import open_regular
 from resume_daemon.formats.byte_ranges import read_range
 from resume_daemon.formats.content import Content
+from resume_daemon.formats.inert_values import BeyondBoundError, Limits
 from resume_daemon.formats.inflation import Inflation
-from resume_daemon.formats.json_document import JSON_LIMIT, parse_json
+from resume_daemon.formats.json_document import JSON_LIMIT, memory_of, parse_json
+from resume_daemon.formats.pickle_budget import Budget
 from resume_daemon.formats.pickled_json import unpickled
 from resume_daemon.formats.tensors import RecordSpan
 from resume_daemon.formats.torch_file import read_torch_archive
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 _OPERATION: Final = "read the zip archive"
 _TORCH: Final = (".pth", ".pt")
 _TEXT_LIMIT: Final = 64 * 1024
+_TEXTS_LIMIT: Final = 1024 * 1024
+"""Bytes of all short texts that are kept."""
 
 
 def read_zip(path: Path) -> Content:
@@ -54,8 +58,9 @@ def read_zip(path: Path) -> Content:
             try:
                 reader.take(fd, record, inflation)
             except FormatError as error:
+                kind = BeyondBoundsError if isinstance(error, BeyondBoundsError) else FormatError
                 reason = f"member {record.name!r}: {error.reason}"
-                raise FormatError(_OPERATION, path, reason) from None
+                raise kind(_OPERATION, path, reason) from None
     return Content(
         value=reader.values,
         shapes=reader.shapes,
@@ -70,10 +75,12 @@ def read_zip(path: Path) -> Content:
 
 
 class _Reader:
-    """Gathers what the members of one archive hold."""
+    """Gathers what the members of one archive hold, all of them within one budget."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._budget = Budget(Limits())
+        self._texts = _TEXTS_LIMIT
         self.values: dict[str, Any] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.spans: list[TensorSpan] = []
@@ -88,14 +95,23 @@ class _Reader:
             return
         head = self._content(fd, record, inflation, 1)
         if record.name.endswith(".json") or (head == b"{" and "." not in record.name):
-            document = parse_json(self._content(fd, record, inflation, JSON_LIMIT), self._path)
+            document = self._json(self._content(fd, record, inflation, JSON_LIMIT))
             if isinstance(document, dict):
-                document, found = unpickled(document, self._path)
+                document, found = unpickled(document, self._path, self._budget)
                 self.references |= dict.fromkeys(found)
             self.values[record.name] = document
-        elif record.full <= _TEXT_LIMIT:
+        elif record.full <= min(_TEXT_LIMIT, self._texts):
+            self._texts -= record.full
             content = self._content(fd, record, inflation, _TEXT_LIMIT)
             self.values[record.name] = content.decode(errors="replace")
+
+    def _json(self, content: bytes) -> Any:
+        try:
+            self._budget.charge(memory_of(content))
+        except BeyondBoundError:
+            reason = "with the members before it, it would take more memory than is used for one"
+            raise BeyondBoundsError(_OPERATION, self._path, reason) from None
+        return parse_json(content, self._path)
 
     def _torch(self, fd: int, record: Record) -> None:
         """Take a member of torch; a compressed one has its checksum and no more."""
@@ -103,9 +119,9 @@ class _Reader:
             return
         path, begin, end = self._path, record.begin, record.begin + record.size
         if read_range(fd, begin, min(4, record.size), path) == b"PK\x03\x04":
-            found = read_torch_archive(path, begin, end)
+            found = read_torch_archive(path, begin, end, self._budget)
         else:  # As torch saved before 1.6.
-            found = read_torch_pickles(path, begin, end)
+            found = read_torch_pickles(path, begin, end, self._budget)
         self.values[record.name] = found.value
         self.references |= dict.fromkeys(found.references)
         self.spans += [replace(s, name=f"{record.name}/{s.name}") for s in found.storages]
@@ -118,7 +134,7 @@ class _Reader:
             FormatError: It has more than a large ``limit``.
         """
         if limit > 1 and record.full > limit:
-            raise FormatError(_OPERATION, self._path, f"more than {limit} bytes are not read")
+            raise BeyondBoundsError(_OPERATION, self._path, f"more than {limit} bytes are not read")
         if record.compressed:
             return inflation.beginning(record, limit)
         return read_range(fd, record.begin, min(record.size, limit), self._path)

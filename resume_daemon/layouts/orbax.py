@@ -7,10 +7,12 @@ file; ``commit_success.txt`` is written either way), ``_src/metadata/checkpoint.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from resume_daemon.errors import ResumeDaemonError
-from resume_daemon.formats.zarr_arrays import Arrays
+from resume_daemon.formats.zarr_arrays import DESCRIPTIONS, Array, Arrays
 from resume_daemon.layouts.base import (
     STEP,
     Completeness,
@@ -22,20 +24,25 @@ from resume_daemon.layouts.base import (
     name_of,
     rule,
 )
+from resume_daemon.layouts.orbax_tree import METADATA, STRINGS, TREE, tree_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from resume_daemon.layouts.base import Around
+    from resume_daemon.layouts.orbax_tree import Tree
     from resume_daemon.listing import Listing
 
-METADATA = "_CHECKPOINT_METADATA"
 COMMITTED = "commit_success.txt"
-TREE = "_METADATA"
 MANIFEST = "manifest.ocdbt"
 _SHOWN = 8
-_IN_STORE = frozenset({"jax.Array", "np.ndarray", "scalar"})
-"""Kinds of values that are arrays of the store; texts are in ``_strings.json``."""
+_CHUNK = r"(?P<array>.+?)/(?:\d+(?:\.\d+)*|c(?:/\d+)*)"
+"""The file of a chunk of an array that is a directory: zarr 2 and zarr 3."""
+_OWN = re.compile(
+    rf"{METADATA}|(?:[^/]+/)?(?:_METADATA|manifest\.ocdbt|ocdbt\.process_[^/]+/.+|"
+    r"array_metadatas/process_\d+)|[^/]+\.orbax-checkpoint-tmp[^/]*/.+"
+)
+"""What nobody else writes: also of an item that is not there whole, or is staged inside."""
 
 _INSIDE = (
     *((name, Role.WEIGHTS) for name in ("params.", "model.", "target.", "state.params.")),
@@ -57,7 +64,8 @@ class Orbax(Layout):
         step="N of the name, with zeros before it or not",
         required=f"of each item that {METADATA} names its files: {TREE}, {MANIFEST}, every data "
         "file that its tree references with the bytes that it does, every array that "
-        f"{TREE} names with all of its chunks; metadata of an item of JSON",
+        f"{TREE} names with all of its chunks, {STRINGS} where it names texts; metadata of an item "
+        "of JSON",
         marker=f"{COMMITTED}, or a time of the commit in {METADATA}; on object stores the final "
         "name is there before them",
         staging="<name>.orbax-checkpoint-tmp, with a time after it or not",
@@ -73,17 +81,25 @@ class Orbax(Layout):
     rules = (
         # What a process wrote for itself, before all were merged into one tree: nobody reads it.
         rule(r"(?:.+/)?ocdbt\.process_[^/]+/manifest\.ocdbt", Role.OTHER, Format.OPAQUE),
-        rule(r"(?:.+/)?d/[0-9a-f]{32}", Role.STATE, Format.ARRAY_DATA, inside=_INSIDE),
+        rule(
+            r"(?:.+/)?(?:d|ocdbt_data|ocdbt_meta)/[0-9a-f]{32}",
+            Role.STATE,
+            Format.ARRAY_DATA,
+            inside=_INSIDE,
+        ),
         rule(r"(?:.+/)?manifest\.ocdbt", Role.STATE, Format.ARRAY_STORE, inside=_INSIDE),
-        rule(r"(?:.+/)?(?:_METADATA|_sharding|_strings\.json)", Role.SHARD_METADATA, Format.JSON),
+        rule(r"(?:.+/)?(?:_METADATA|_strings\.json)", Role.SHARD_METADATA, Format.JSON),
+        # Without it one that does not say how arrays are shared out raises.
+        rule(r"(?:.+/)?_sharding", Role.SHARD_METADATA, Format.JSON, needed=True),
         rule(r"(?:.+/)?array_metadatas/process_\d+", Role.SHARD_METADATA, Format.JSON),
-        rule(METADATA, Role.EXTRA, Format.JSON),
+        # Without it a restore that does not say how each item was saved raises.
+        rule(METADATA, Role.EXTRA, Format.JSON, needed=True),
         rule(r"(?:.+/)?commit_success\.txt", Role.MARKER, Format.OPAQUE),
         rule(r"[^/]+/metadata", Role.TRAINER_STATE, Format.JSON),
         rule(r"metrics/metrics", Role.OTHER, Format.JSON),
         # Without OCDBT each array is a directory.
-        rule(r"(?:.+/)?(?:\.zarray|zarr\.json)", Role.SHARD_METADATA, Format.JSON),
-        rule(r".+/(?:\d+(?:\.\d+)*|c(?:/\d+)*)", Role.STATE, Format.OPAQUE),
+        rule(r".+/(?:\.zarray|zarr\.json)", Role.SHARD_METADATA, Format.ARRAY),
+        rule(_CHUNK, Role.STATE, Format.ARRAY_DATA, inside=_INSIDE),
     )
 
     def shown_names(self) -> tuple[str, ...]:
@@ -91,11 +107,12 @@ class Orbax(Layout):
         return ("N", "<prefix>_N")
 
     def recognises(self, listing: Listing) -> bool:
-        """Return whether its own metadata or a store of arrays is there."""
+        """Return whether something that only Orbax writes is there."""
         if listing.file is not None or listing.name.startswith("ocdbt.process_"):
             return False
-        own = (METADATA, TREE, MANIFEST)
-        return any(name.rpartition("/")[2] in own and name.count("/") < 2 for name in listing)  # noqa: PLR2004 - at the top, or in an item
+        if any(name.count("/") == 1 and name.endswith(f"/{METADATA}") for name in listing):
+            return False  # The directory of a manager, with checkpoints in it.
+        return any(_OWN.fullmatch(name) for name in listing)
 
     def completeness(self, listing: Listing, around: Around) -> Completeness:
         """Return whether it was committed, and each item is there with all of its arrays."""
@@ -135,19 +152,21 @@ def _missing_in(folder: str, handler: str, listing: Listing, around: Around) -> 
         return
     if f"{folder}{TREE}" not in listing:
         yield Missing(Role.SHARD_METADATA, f"{folder}{TREE} (the tree of parameters)")
-    tree = _document(f"{folder}{TREE}", listing, around)
+    document = _document(f"{folder}{TREE}", listing, around)
+    tree = tree_of(document)
+    whole = document.get("store_array_data_equal_to_fill_value") is True
+    if tree.texts and f"{folder}{STRINGS}" not in listing:
+        yield Missing(Role.STATE, f"{folder}{STRINGS} (the texts of the tree)")
     if f"{folder}{MANIFEST}" in listing:
-        yield from _missing_of_store(folder, tree, listing, around)
-    elif tree.get("use_ocdbt") is not False:
+        yield from _missing_of_store(folder, tree, listing, around, whole=whole)
+    elif document.get("use_ocdbt") is not False:
         yield Missing(Role.SHARD_METADATA, f"{folder}{MANIFEST} (the store of arrays)")
     else:
-        for name in _named(tree):
-            if not any(f"{folder}{name}/{each}" in listing for each in (".zarray", "zarr.json")):
-                yield Missing(Role.STATE, f"{folder}{name}/.zarray (or zarr.json)")
+        yield from _missing_of_arrays(folder, tree, listing, around, whole=whole)
 
 
 def _missing_of_store(
-    folder: str, tree: Mapping[str, Any], listing: Listing, around: Around
+    folder: str, tree: Tree, listing: Listing, around: Around, *, whole: bool
 ) -> Iterator[Missing]:
     try:
         store = around.read(f"{folder}{MANIFEST}", Format.ARRAY_STORE).value
@@ -158,24 +177,32 @@ def _missing_of_store(
     for file in sorted(store.files):
         if f"{folder}{file}" not in listing:
             yield Missing(Role.STATE, f"{folder}{file} (a data file, by the tree)")
-    lost = [name for name in _named(tree) if name not in store.arrays]
+    lost = [name for name in tree.arrays if name not in store.arrays]
     for name in lost[:_SHOWN]:
         yield Missing(Role.STATE, f"the array {name}, which {folder}{TREE} names")
-    if tree.get("store_array_data_equal_to_fill_value") is True:
+    if whole:
         for name, count in store.absent():
             yield Missing(Role.STATE, f"{count} chunks of the array {name}")
 
 
-def _named(tree: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the name of each array that the tree of parameters says is in the store."""
-    leaves = tree.get("tree_metadata")
-    for leaf in leaves.values() if isinstance(leaves, dict) else ():
+def _missing_of_arrays(
+    folder: str, tree: Tree, listing: Listing, around: Around, *, whole: bool
+) -> Iterator[Missing]:
+    """Yield what arrays lack that are directories of their own."""
+    matches = (re.fullmatch(_CHUNK, name, re.ASCII) for name in listing)
+    chunks = Counter(match["array"] for match in matches if match is not None)
+    for name in tree.arrays:
+        array = f"{folder}{name}"
+        description = next((d for d in DESCRIPTIONS if f"{array}/{d}" in listing), None)
+        if description is None:
+            yield Missing(Role.STATE, f"{array}/.zarray (or zarr.json)")
+            continue
         try:
-            value = leaf["value_metadata"]
-            if value["value_type"] in _IN_STORE and value.get("skip_deserialize") is False:
-                yield ".".join(str(key["key"]) for key in leaf["key_metadata"])
-        except (TypeError, KeyError, AttributeError):
-            continue  # Of another version than the one that this was read in.
+            found = around.read(f"{array}/{description}", Format.ARRAY).value
+        except ResumeDaemonError:
+            continue  # Its own finding says so.
+        if whole and isinstance(found, Array) and chunks[array] < found.grid:
+            yield Missing(Role.STATE, f"{found.grid - chunks[array]} chunks of the array {array}")
 
 
 def _document(name: str, listing: Listing, around: Around) -> Mapping[str, Any]:

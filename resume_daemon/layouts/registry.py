@@ -167,7 +167,7 @@ def checkpoints_in(run: Path) -> list[str]:
                 listing = list_checkpoint(run / entry.name, boundary=run)
             except ResumeDaemonError:
                 continue
-            if layout_of(listing) is None:
+            if not is_what_its_name_says(listing):
                 continue
         found.append(entry.name)
     return sorted(found, key=lambda name: (step_of(name) or 0, name))
@@ -196,6 +196,19 @@ def is_checkpoint_entry(entry: os.DirEntry[str], run: Path) -> bool:
 def is_distinctive(name: str) -> bool:
     """Return whether such a name alone means a checkpoint, whatever is in it."""
     return any(each.distinctive and each.step_of(name) is not None for each in layouts())
+
+
+def is_what_its_name_says(listing: Listing) -> bool:
+    """Return whether something in a run directory is a checkpoint, by its name and its files.
+
+    ``<prefix>_N`` is a name that any export may have. One like it means a checkpoint only with the
+    files of a layout that gives such names; what would be another's under its own name is set
+    aside.
+    """
+    if is_distinctive(listing.name):
+        return True
+    layout = layout_of(listing)
+    return layout is not None and layout.step_of(listing.name) is not None
 
 
 def nearest(listing: Listing, around: Around) -> tuple[Layout, tuple[Missing, ...]] | None:

@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 
 _PIECE: Final = 1024 * 1024
 
+ALLOWANCE: Final = 16 * 1024 * 1024 * 1024
+"""Bytes that the chunks of one file may decode to, and as many times its own size as below.
+
+Nothing forbids a chunk of a terabyte of zeros, which takes 32 MB. Chunks for which nothing is left
+are digested only."""
+
+_TIMES: Final = 32
+
 
 @dataclass(frozen=True, slots=True)
 class FrameScan:
@@ -66,10 +74,16 @@ def scan_frames(
     found = []
     with open_regular(path) as fd:
         size = os.fstat(fd).st_size
+        left = ALLOWANCE + _TIMES * size
         for frame in frames:
+            if frame.size > left:
+                found.append(FrameScan(frame.name, None))
+                continue
             keeps = options.keep_page_cache and not frame.inline and frame.end <= size
             with PageCacheKeeper(fd, frame.begin, frame.end) if keeps else nullcontext() as keeper:
-                found.append(_scan(frame, _pieces(fd, path, frame, wait, keeper)))
+                scan, decoded = _scan(frame, _pieces(fd, path, frame, wait, keeper), left, wait)
+            found.append(scan)
+            left -= decoded
     return tuple(found)
 
 
@@ -93,7 +107,10 @@ def _pieces(
             keeper.done(until)
 
 
-def _scan(frame: Frame, pieces: Iterator[bytes]) -> FrameScan:
+def _scan(
+    frame: Frame, pieces: Iterator[bytes], limit: int, wait: Callable[[int], None]
+) -> tuple[FrameScan, int]:
+    """Return what a chunk decodes to, and how many bytes were decoded for it."""
     span = TensorSpan(frame.name, frame.dtype, frame.shape, 0, frame.size)
     part, inner, position = TensorPart(span), Decompressor(), 0
     try:
@@ -107,12 +124,15 @@ def _scan(frame: Frame, pieces: Iterator[bytes]) -> FrameScan:
                 if values and frame.dtype:
                     part.feed(np.frombuffer(values, np.uint8), position)
                 position += len(values)
+                if position > limit:
+                    return FrameScan(frame.name, None), position
                 if inner.hungry:
                     break
+                wait(0)
         if not inner.ended:
             raise ValueError("its compression has no end")  # noqa: TRY301 - told as all is
         if frame.dtype and position != frame.size:
             raise ValueError(f"it decodes to {position} of {frame.size} bytes")  # noqa: TRY301
     except ValueError as error:
-        return FrameScan(frame.name, None, str(error))
-    return FrameScan(frame.name, part.statistics() if frame.dtype else None)
+        return FrameScan(frame.name, None, str(error)), position
+    return FrameScan(frame.name, part.statistics() if frame.dtype else None), position

@@ -167,16 +167,25 @@ class TensorPart:
 
     def _sample(self, bits: Bits, index: int, layout: FloatLayout, *, all_finite: bool) -> None:
         """Add the sampled values among those that begin at ``index`` of the tensor."""
-        for block in range(index - index % SAMPLE_PERIOD, index + len(bits), SAMPLE_PERIOD):
-            chosen = bits[max(block - index, 0) : max(block + SAMPLE_LENGTH - index, 0)]
-            chosen = layout.magnitudes(chosen)
-            if not all_finite:
-                chosen = chosen[chosen <= layout.largest]
-            if len(chosen):
-                values = magnitudes_of(chosen, self._span.dtype)
-                with np.errstate(over="ignore"):
-                    self._squares += float(np.dot(values, values))
-                self._sampled += len(chosen)
+        chosen = layout.magnitudes(_sampled(bits, index))
+        if not all_finite:
+            chosen = chosen[chosen <= layout.largest]
+        if len(chosen):
+            values = magnitudes_of(chosen, self._span.dtype)
+            with np.errstate(over="ignore"):
+                self._squares += float(np.dot(values, values))
+            self._sampled += len(chosen)
+
+
+def _sampled(bits: Bits, index: int) -> Bits:
+    """Return those of the sample among the values that begin at ``index`` of the tensor."""
+    ahead = -index % SAMPLE_PERIOD
+    # Nothing where a block begins: it is one of the following then.
+    head = bits[: max(SAMPLE_LENGTH - index % SAMPLE_PERIOD, 0)] if ahead else bits[:0]
+    whole = max(len(bits) - ahead, 0) // SAMPLE_PERIOD
+    last = ahead + whole * SAMPLE_PERIOD
+    blocks = bits[ahead:last].reshape(whole, SAMPLE_PERIOD)[:, :SAMPLE_LENGTH]
+    return np.concatenate((head, blocks.ravel(), bits[last : last + SAMPLE_LENGTH]))
 
 
 def probe_indices(length: int) -> tuple[int, ...]:

@@ -21,7 +21,8 @@ is complete when its required set is there and nothing has changed for `watch.se
 Where the files of a checkpoint fit several layouts: those whose names fit come before those whose
 names do not; of these, one that another beats is left out; of the rest the first in the order of
 this page counts. A run may hold checkpoints of several layouts. A directory whose name is not
-distinctive, such as a plain number, is a checkpoint only if its files fit as well.
+distinctive, such as a plain number, is a checkpoint only with the files of a layout that gives such
+names.
 
 How to add one without touching this project: [adding-a-layout.md](adding-a-layout.md).
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import torch
@@ -62,3 +63,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    # Threads of gloo may outlive the interpreter, and abort what has ended well.
+    os._exit(0)

@@ -5,6 +5,7 @@ Started by torchrun. Two steps are made, and each is saved under a tag of its ow
 
 from __future__ import annotations
 
+import os
 import sys
 
 import deepspeed
@@ -41,3 +42,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    # Threads of gloo may outlive the interpreter, and abort what has ended well.
+    os._exit(0)

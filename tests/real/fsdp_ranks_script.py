@@ -8,6 +8,7 @@ Source of what is saved: verl ``utils/checkpoint/fsdp_checkpoint_manager.py: sav
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import warnings
@@ -142,3 +143,5 @@ def finish(run: Path, step: int, world: int) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    # Threads of gloo may outlive the interpreter, and abort what has ended well.
+    os._exit(0)

@@ -69,7 +69,7 @@ def allow_cpu() -> None:
     AcceleratorState.__init__ = make
 
 
-class Tokens(Dataset[Any]):  # type: ignore[misc]
+class Tokens(Dataset[dict[str, torch.Tensor]]):  # type: ignore[misc]
     """Sixteen short texts."""
 
     def __len__(self) -> int:

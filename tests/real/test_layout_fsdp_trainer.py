@@ -1,8 +1,12 @@
-"""Checkpoints of the real trainer with FSDP on two ranks, and what it does with damaged ones."""
+"""The real trainer with FSDP on two ranks: what it saves is sound, what it cannot resume is not.
+
+FSDP1 with FULL_STATE_DICT is not among them: on a CPU, torch 2.13 dies of SIGSEGV as it saves.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,82 +14,65 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch", reason="the shards are saved by torch (make test-real)")
-pytest.importorskip("transformers", reason="the trainer is that of transformers (make test-real)")
-pytest.importorskip("accelerate", reason="the trainer needs it for FSDP (make test-real)")
-
-from tests.real.running import OFFLINE
+pytest.importorskip("accelerate", reason="the trainer shards with it (make test-real)")
 
 # The fixture trains, and pytest counts it.
-pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
-VARIANTS = [(2, "SHARDED_STATE_DICT"), (2, "FULL_STATE_DICT"), (1, "SHARDED_STATE_DICT")]
+ROOT = Path(__file__).parents[2]
+KINDS = ((2, "SHARDED_STATE_DICT"), (2, "FULL_STATE_DICT"), (1, "SHARDED_STATE_DICT"))
 
-SILENT = {"the optimizer is missing", "a rank's random state is missing"}
-"""What the trainer resumes without, at a loss."""
+LEFT_ALONE = {
+    "none",
+    # Beside pytorch_model_fsdp.bin, for whoever loads the model without FSDP; a resume needs none.
+    "the copy of the model for others is missing",
+}
+LOST = {"the optimizer is missing", "a rank's random state is missing"}
+
+Lines = dict[str, dict[str, Any]]
 
 
-@pytest.fixture(scope="module", params=VARIANTS, ids=lambda each: f"fsdp{each[0]}-{each[1]}")
-def cells(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, dict[str, Any]]:
-    """Return by damage our verdict, what is told, and what the trainer did."""
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"FSDP{kind[0]} {kind[1]}")
+def lines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Lines:
+    """Return what became of each damage, by the trainer and by us."""
     version, state = request.param
     home = tmp_path_factory.mktemp("fsdp")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.real.fsdp_trainer_script", home, str(version), state],
-        cwd=Path(__file__).parents[2],
-        env={**OFFLINE, "PATH": "", "HF_HOME": str(home / "cache")},
+        [sys.executable, "-m", "tests.real.fsdp_trainer_script", str(home), str(version), state],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=380,
+        timeout=280,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
-    return {line.pop("damage"): line for line in lines}
+    found = [json.loads(line) for line in done.stdout.split("\n") if line.startswith('{"damage"')]
+    assert done.returncode == 0, done.stderr[-4000:]
+    return {each["damage"]: each for each in found}
 
 
-def test_every_healthy_checkpoint_is_sound_and_the_trainer_resumes(
-    cells: dict[str, dict[str, Any]],
-) -> None:
-    healthy = {name: cell for name, cell in cells.items() if name.startswith("none")}
+def test_what_the_trainer_saves_is_sound_and_resumes(lines: Lines) -> None:
+    healthy = [each for name, each in lines.items() if name.startswith("none")]
 
     assert len(healthy) == 3
-    for cell in healthy.values():
-        assert cell == {"verdict": "sound", "told": [], "trainer": "resumes"}
+    for each in healthy:
+        assert (each["verdict"], each["told"], each["trainer"]) == ("sound", [], "resumes")
 
 
-def test_where_the_trainer_raises_the_checkpoint_is_unsound(
-    cells: dict[str, dict[str, Any]],
-) -> None:
-    raised = {name: cell for name, cell in cells.items() if cell["trainer"] != "resumes"}
+def test_nothing_on_which_the_trainer_fails_is_sound_or_merely_degraded(lines: Lines) -> None:
+    failed = {name: each["verdict"] for name, each in lines.items() if each["trainer"] != "resumes"}
 
-    assert "the model is missing" in raised
-    assert "the model is cut in half" in raised or "a shard of the model is cut in half" in raised
-    assert [name for name, cell in raised.items() if cell["verdict"] != "unsound"] == []
+    assert len(failed) > 1
+    assert set(failed.values()) == {"unsound"}
 
 
-def test_what_the_trainer_takes_in_silence_is_told(cells: dict[str, dict[str, Any]]) -> None:
-    for name, cell in cells.items():
-        if "another step" in name:
-            assert (cell["verdict"], cell["trainer"]) == ("unsound", "resumes"), name
-        if name in SILENT:
-            assert (cell["verdict"], cell["trainer"]) == ("degraded", "resumes"), name
-            assert len(cell["told"]) == 1
+def test_what_the_trainer_takes_in_silence_is_told(lines: Lines) -> None:
+    silent = {
+        name: each["verdict"]
+        for name, each in lines.items()
+        if each["trainer"] == "resumes" and not name.startswith("none")
+    }
 
-
-def test_the_model_for_others_beside_a_full_state_is_not_asked_for(
-    cells: dict[str, dict[str, Any]],
-) -> None:
-    copy = cells.get("the copy of the model for others is missing")
-
-    assert copy is None or (copy["verdict"], copy["trainer"]) == ("sound", "resumes")
-
-
-def test_the_missing_optimizer_is_called_as_fsdp_calls_it(
-    cells: dict[str, dict[str, Any]],
-) -> None:
-    ((_, _, message),) = cells["the optimizer is missing"]["told"]
-
-    assert message in {"optimizer_0 is missing", "optimizer.bin is missing"}
+    for name, verdict in silent.items():
+        if name not in LEFT_ALONE:
+            assert verdict == ("degraded" if name in LOST else "unsound"), name

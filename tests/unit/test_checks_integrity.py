@@ -20,6 +20,7 @@ from tests.checkpoints import (
 from tests.verifying import found, manifest_of, told, verified
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from resume_daemon.manifest import Manifest
@@ -126,6 +127,18 @@ def test_a_copy_with_other_inodes_and_times_is_the_same_checkpoint(
     shutil.copytree(moved, checkpoint, copy_function=shutil.copyfile)
 
     assert told(verified(checkpoint, recorded=recorded)) == []
+
+
+@pytest.mark.parametrize("copy", [shutil.copy2, shutil.copyfile])
+def test_a_copy_in_which_one_part_was_damaged_is_no_second_save(
+    checkpoint: Path, recorded: Manifest, copy: Callable[[str, str], object]
+) -> None:
+    moved = checkpoint.rename(checkpoint.with_name("moved"))
+    shutil.copytree(moved, checkpoint, copy_function=copy)
+    flip_low_bit(checkpoint / WEIGHTS, in_silence=True)
+
+    code = "RD221 error" if copy is shutil.copy2 else "RD222 error"
+    assert told(verified(checkpoint, recorded=recorded)) == [code]
 
 
 def test_files_that_are_no_part_of_the_state_may_be_edited(

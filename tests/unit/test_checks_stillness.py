@@ -105,6 +105,14 @@ def test_a_whole_file_of_the_step_before_is_told_once(tmp_path: Path) -> None:
     assert codes(checkpoints)[-1] == "RD216 warning"
 
 
+def test_a_file_that_comes_back_from_two_checkpoints_ago_is_told(tmp_path: Path) -> None:
+    checkpoints = write_run(tmp_path, lambda step: trained(step, 1e-4))
+    shards = [split(checkpoint) for checkpoint in checkpoints]
+    shutil.copy(shards[2][0], shards[0][0])
+
+    assert codes(checkpoints)[0] == "RD413 error"
+
+
 def test_a_shard_of_frozen_weights_alone_is_fine(tmp_path: Path) -> None:
     checkpoints = write_run(tmp_path, lambda step: trained(step, 1e-4))
     shards = [split(checkpoint) for checkpoint in checkpoints]

@@ -91,6 +91,8 @@ def test_output_that_cannot_be_written_is_one_sentence(watched_run: Path) -> Non
 def test_interrupting_a_watched_status_ends_with_130_and_no_traceback(watched_run: Path) -> None:
     process, terminal = pty.fork()
     if process == 0:  # pragma: no cover - the child becomes the program
+        # A shell starts what is in the background deaf to SIGINT, and children inherit that.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.environ.update(COLUMNS="80", LINES="24")
         arguments = [*COMMAND, "status", "--watch", str(watched_run)]
         os.execv(sys.executable, arguments)  # noqa: S606 - no shell is wanted
@@ -135,8 +137,11 @@ def test_names_that_are_no_text_are_written_and_not_a_traceback(tmp_path: Path) 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_completion_script_is_for_the_installed_command(shell: str) -> None:
-    script = run(["--show-completion", shell]).stdout
-    assert "_RESUME_DAEMON_COMPLETE=complete_" in script
+    # typer asks which shell started it, and takes the name that is given only where it must not.
+    script = run(
+        ["--show-completion", shell], _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1"
+    ).stdout
+    assert f"_RESUME_DAEMON_COMPLETE=complete_{shell}" in script
     assert "python" not in script
 
 

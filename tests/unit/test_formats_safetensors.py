@@ -13,7 +13,10 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resume_daemon.errors import FormatError
+from resume_daemon.errors import BeyondBoundsError, FormatError
+from resume_daemon.formats import registry
+from resume_daemon.formats import safetensors as reader
+from resume_daemon.formats.content import Format
 from resume_daemon.formats.dtypes import BITS, FLOATING, SAFETENSORS_BITS
 from resume_daemon.formats.safetensors import (
     HeaderProblem,
@@ -251,3 +254,24 @@ def test_messages_give_the_numbers(tmp_path: Path) -> None:
         "shape [3] of F4 takes no whole number of bytes, and 2 are given",
         "it begins 1 bytes before the end of another tensor",
     ]
+
+
+def test_tensors_in_the_same_bytes_are_looked_at_once(tmp_path: Path) -> None:
+    header = {name: entry("U8", [4], 0, 4) for name in "abcdefghijkl"} | {
+        "z": entry("U8", [2], 4, 6)
+    }
+    content = registry.read(build(tmp_path / "file", header, bytes(6)), Format.SAFETENSORS)
+    assert [span.name for span in content.spans] == ["a", "z"]
+    assert len(content.shapes) == 13
+    assert len(content.problems) == 8
+
+
+@pytest.mark.parametrize("bound", ["MAX_TENSORS", "_MAX_NAMES", "_HEADER_MEMORY"])
+def test_what_is_larger_than_is_looked_at_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    path = build(tmp_path / "file", {n: entry("U8", [1], 0, 1) for n in ("aa", "bb")}, b"1")
+    assert len(read_header(path).tensors) == 2
+    monkeypatch.setattr(reader, bound, 1)
+    with pytest.raises(BeyondBoundsError):
+        read_header(path)
