@@ -21,6 +21,7 @@ REPORTERS = (
     "resume_daemon.checks.lightning",
     "resume_daemon.checks.ranks",
     "resume_daemon.checks.continuity",
+    "resume_daemon.checks.old_files",
     "resume_daemon.checks.values",
     "resume_daemon.checks.stated_digests",
     "resume_daemon.checks.zeros",

@@ -45,6 +45,7 @@ class Evidence:
         frames: What compressed chunks decode to, by file; empty for a quick verification.
         previous: The manifest of the sound checkpoint before this one, where there is one.
         earlier: The manifest of the sound checkpoint before that one, where there is one.
+        older: Manifests of sound checkpoints before those two, the newest first.
         recorded: This checkpoint's own manifest of an earlier verification, where there is one.
         allowed: Dotted names and ``prefix.*`` that the user allows pickles to name.
         limits: How far values may move from one checkpoint to the next.
@@ -68,6 +69,7 @@ class Evidence:
     frames: Mapping[str, tuple[FrameScan, ...]]
     previous: Manifest | None
     earlier: Manifest | None
+    older: tuple[Manifest, ...]
     recorded: Manifest | None
     allowed: frozenset[str]
     limits: Limits

@@ -6,7 +6,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from resume_daemon.checks.agreement import step_counters
 from resume_daemon.checks.every import CHECKS
@@ -104,18 +104,23 @@ class References:
     Attributes:
         previous: The sound checkpoint before this one.
         earlier: The sound checkpoint before that one.
+        older: Some before those, the newest first.
         recorded: This checkpoint, as it was verified before.
     """
 
+    MOST: ClassVar[int] = 8
+    """Manifests of earlier checkpoints that are compared with: each may take 10 MB."""
+
     previous: Manifest | None = None
     earlier: Manifest | None = None
+    older: tuple[Manifest, ...] = ()
     recorded: Manifest | None = None
 
     @classmethod
     def after(cls, before: Sequence[Manifest], recorded: Manifest | None) -> References:
         """Return the references of a checkpoint after those of ``before``, the newest first."""
         previous, earlier = (*before[:2], None, None)[:2]
-        return cls(previous, earlier, recorded)
+        return cls(previous, earlier, tuple(before[2 : cls.MOST]), recorded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +292,7 @@ def _gather(
         frames={},
         previous=previous,
         earlier=not_later(comparable(references.earlier)),
+        older=tuple(m for each in references.older if (m := not_later(comparable(each)))),
         recorded=references.recorded,
         allowed=options.allowed,
         limits=options.limits,

@@ -22,6 +22,7 @@ def verified(
     *,
     before: Path | None = None,
     earlier: Path | None = None,
+    older: tuple[Path, ...] = (),
     recorded: Manifest | None = None,
     depth: Depth = Depth.DEEP,
     allowed: frozenset[str] = frozenset(),
@@ -33,7 +34,12 @@ def verified(
     return verify(
         checkpoint,
         boundary=checkpoint.parent,
-        references=References(previous=previous, earlier=first, recorded=recorded),
+        references=References(
+            previous=previous,
+            earlier=first,
+            older=tuple(map(manifest_of, older)),
+            recorded=recorded,
+        ),
         options=Options(depth=depth, allowed=allowed, limits=limits),
     )
 

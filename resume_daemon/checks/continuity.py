@@ -1,17 +1,14 @@
-"""Does the checkpoint go on from the one before: the same parts and shapes, and all of it new?"""
+"""Does the checkpoint go on from the one before: the same parts, in the same shapes?"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resume_daemon.checks import agreement
-from resume_daemon.checks.stillness import nothing_to_learn
 from resume_daemon.findings import Code, Finding, Severity
 from resume_daemon.formats.content import Format
 from resume_daemon.formats.dcp_metadata import one_character_apart
 from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.transformers_weights import shard_total
-from resume_daemon.manifest import resource_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,17 +25,6 @@ SHAPES_CHANGED = Code(
     "Here one file does not, and the others do: it belongs to another model. Where every file "
     "changed, the run was started anew with another model, which is only told.",
     "Resume from an earlier checkpoint, or give the other model a run directory of its own.",
-)
-OLD_FILE = Code(
-    "RD413",
-    "old-file",
-    Severity.ERROR,
-    "A file is byte for byte that of a checkpoint before, while others moved on",
-    "Every save writes the optimizer, the schedule and the trained weights anew. This file did not "
-    "change: it is a copy of an older one, or was never written.",
-    "Resume from an earlier checkpoint.",
-    "measured on transformers 5.23: optimizer.pt or scheduler.pt of another step, the trainer "
-    "resumes",
 )
 PART_VANISHED = Code(
     "RD414",
@@ -67,7 +53,6 @@ def check(evidence: Evidence) -> Iterator[Finding]:
         yield from _vanished_sets(evidence, before)
     if evidence.scans:
         yield from _reshaped(evidence, before)
-        yield from _old(evidence, before)
 
 
 def _vanished(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
@@ -175,46 +160,3 @@ def _is_misspelt(now: Mapping[str, Iterable[str]], then: Mapping[str, Iterable[s
 
 def _shown(tensor: tuple[str, tuple[int, ...]] | None) -> str:
     return "not there" if tensor is None else f"{tensor[0]} {list(tensor[1])}"
-
-
-def _old(evidence: Evidence, before: Manifest) -> Iterator[Finding]:
-    stateful = {
-        name
-        for name in evidence.scans
-        if evidence.parts[name].role in {Role.OPTIMIZER, Role.WEIGHTS, Role.STATE}
-        and evidence.scans[name].tensors
-    }
-    scheduler = {n for n in evidence.scans if evidence.parts[n].role is Role.SCHEDULER}
-    optimizer = {n for n in stateful if evidence.parts[n].role is Role.OPTIMIZER}
-    told = {f.file for f in agreement.check(evidence) if f.severity is Severity.ERROR}
-    earlier = evidence.earlier
-    for manifest in (before, earlier):
-        if manifest is None or not _precedes(manifest, evidence):
-            continue
-        same = {name for name in evidence.scans if _is_same(name, evidence, manifest)}
-        # Weights that stand still with everything else are another finding's.
-        if not stateful - same or nothing_to_learn(evidence, manifest.step):
-            continue
-        # A part of the model that is frozen is saved unchanged, and was so before.
-        moved = {n for n in stateful if earlier is not None and not _was_same(n, before, earlier)}
-        counting = moved | scheduler | optimizer
-        if manifest is earlier:
-            # What is as it was two checkpoints ago, and was another one since, has come back.
-            counting &= {name for name in same if not _was_same(name, before, manifest)}
-        for name in sorted((same & counting) - told):
-            told.add(name)
-            yield OLD_FILE.finding(f"{name} is that of {manifest.checkpoint}", file=name)
-
-
-def _precedes(manifest: Manifest, evidence: Evidence) -> bool:
-    return None in {manifest.step, evidence.step} or (manifest.step or 0) < (evidence.step or 0)
-
-
-def _is_same(name: str, evidence: Evidence, before: Manifest) -> bool:
-    scan = evidence.scans[name]
-    now = [(resource_name(name, r.begin, r.end, scan.size), r.digest) for r in scan.ranges]
-    return now == [(r.name, r.digest) for r in before.digests_of(name)]
-
-
-def _was_same(name: str, before: Manifest, earlier: Manifest) -> bool:
-    return before.digests_of(name) == earlier.digests_of(name)

@@ -408,8 +408,8 @@ class CheckpointKeeper:
             ),
             reverse=True,
         )
-        found = islice((m for _, n in earlier if (m := self.manifest(n)) is not None), 2)
-        return References.after(tuple(found), self.manifest(name))
+        manifests = (m for _, n in earlier if (m := self.manifest(n)) is not None)
+        return References.after(tuple(islice(manifests, References.MOST)), self.manifest(name))
 
     def manifest(self, name: str) -> Manifest | None:
         """Return the manifest that the last verdict refers to, or None where there is none."""

@@ -48,8 +48,9 @@ PATIENCE = 60.0
 def allow_cpu() -> None:
     """Let accelerate use FSDP on the CPU: it passes the plugin over in silence there.
 
-    ``state.py: AcceleratorState.__init__`` asks for an accelerator, and this line of it is all that
-    does: what shards, saves and loads is the libraries' own, over gloo.
+    accelerate 1.15 ``state.py: AcceleratorState.__init__`` asks for several accelerators, and is
+    all that does: what shards, saves and loads is the libraries' own, over gloo. FSDP1 with
+    FULL_STATE_DICT cannot be had so: torch 2.13 dies of SIGSEGV where it gathers the parameters.
     """
     made = AcceleratorState.__init__
 
@@ -102,7 +103,7 @@ def make_trainer(output: Path, version: int, state: str, *, max_steps: int) -> T
                 "version": version,
                 "state_dict_type": state,
                 "transformer_layer_cls_to_wrap": ["LlamaDecoderLayer"],
-                # FSDP1 takes this from rank 0; the ranks' own are the same.
+                # FSDP1 raises where it is on and there is no accelerator; every rank has the same.
                 "sync_module_states": False,
             },
             max_steps=max_steps,
@@ -254,6 +255,8 @@ def main(home: Path, version: int, state: str) -> None:
         return found.manifest
 
     trained = train(run, STEPS[-1])
+    if trained != "resumes":
+        sys.exit(trained)
     *earlier, last = [run / f"checkpoint-{step}" for step in STEPS]
     before: list[Manifest] = []
     for checkpoint in earlier:

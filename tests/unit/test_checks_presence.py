@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -407,3 +408,21 @@ def test_an_index_outside_of_the_run_is_not_read(tmp_path: Path) -> None:
 
     assert "no file of this run" in found(verification, "RD101").message
     assert found(verification, "RD112").file == index.name
+
+
+@pytest.mark.parametrize(
+    ("write", "name"), [(write_fsdp_sharded, "optimizer_0"), (write_fsdp_full, "optimizer.bin")]
+)
+def test_a_missing_optimizer_is_called_as_fsdp_calls_it(
+    tmp_path: Path, write: Callable[[Path, int], Path], name: str
+) -> None:
+    checkpoint = write(tmp_path, 10)
+    shutil.rmtree(checkpoint / name, ignore_errors=True)
+    (checkpoint / name).unlink(missing_ok=True)
+    assert found(verified(checkpoint), "RD104").message == f"{name} is missing"
+
+
+def test_beside_a_missing_model_of_fsdp_only_that_is_told(tmp_path: Path) -> None:
+    checkpoint = write_fsdp_sharded(tmp_path, 10)
+    shutil.rmtree(checkpoint / "pytorch_model_fsdp_0")
+    assert told(verified(checkpoint)) == ["RD101 error"]
