@@ -11,13 +11,16 @@ from resume_daemon.cli import (
     alerts,
     config,
     demo,
+    env,
     explain,
     ledger,
+    plan,
     run,
     snapshots,
     status,
     verify,
 )
+from resume_daemon.cli import exec as exec_
 from resume_daemon.cli.ending import Commands
 
 app = typer.Typer(
@@ -35,6 +38,9 @@ app.command("verify")(verify.command)
 app.command("status")(status.command)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(snapshots.app, name="snapshots")
+app.command("plan")(plan.command)
+app.command("env")(env.command)
+app.command("exec")(exec_.command)
 app.command("explain")(explain.command)
 app.add_typer(config.app, name="config")
 app.add_typer(alerts.app, name="alerts")
