@@ -10,7 +10,8 @@ With ``--disk`` that file is dropped from the page cache first, and the daemon, 
 cache as it found it, reads it from the disk each time; the default is from memory, where hashing
 competes for the processors and for nothing else.
 
-Run: ``python benchmarks/training_interference.py [--rounds 6] [--seconds 8] [--disk]``.
+Run: ``python benchmarks/training_interference.py [--rounds 6] [--seconds 8] [--disk]
+[--defaults-only]``.
 """
 
 from __future__ import annotations
@@ -59,7 +60,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--disk", action="store_true", help="read from the disk, not from memory")
     parser.add_argument("--directory", type=Path, help="where files are made (default: temporary)")
+    parser.add_argument(
+        "--defaults-only", action="store_true", help="only the daemon with its defaults: more turns"
+    )
     arguments = parser.parse_args()
+    configurations = (
+        {DEFAULT: CONFIGURATIONS[DEFAULT]} if arguments.defaults_only else CONFIGURATIONS
+    )
     with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
         directory = Path(name)
         weights = directory / "weights"
@@ -78,10 +85,10 @@ def main() -> None:
         try:
             wait_for_steps(training, steps)
             alone = [pause(arguments.seconds)]
-            beside: dict[str, list[tuple[float, float]]] = {name: [] for name in CONFIGURATIONS}
-            busy: dict[str, list[float]] = {name: [] for name in CONFIGURATIONS}
+            beside: dict[str, list[tuple[float, float]]] = {name: [] for name in configurations}
+            busy: dict[str, list[float]] = {name: [] for name in configurations}
             for _ in range(arguments.rounds):
-                for kind, configuration in CONFIGURATIONS.items():
+                for kind, configuration in configurations.items():
                     stretch, processor = verify_beside(run, configuration, arguments.seconds)
                     beside[kind].append(stretch)
                     busy[kind].append(processor)

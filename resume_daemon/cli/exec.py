@@ -65,7 +65,7 @@ def command(
     ),
     state_dir: Path | None = STATE_DIR,
 ) -> None:
-    """Start the trainer from the newest sound checkpoint, with the environment that belongs to it.
+    """Start the trainer from the newest sound checkpoint.
 
     Stale variables are cleared, W&B's run is named, RESUME_FROM_CHECKPOINT_DIR and {checkpoint}
     give the path. Where nothing sound is there, it refuses and says why. Signals and the exit

@@ -20,10 +20,10 @@ def command(
     as_json: bool = JSON_OPTION,
     state_dir: Path | None = STATE_DIR,
 ) -> None:
-    """Say which checkpoint to resume from, and with what; status 1 if there is none.
+    """Say which checkpoint to resume from, and with what.
 
     The newest sound checkpoint, why newer ones are refused, W&B's run and step at it, and its
-    curriculum state. Nothing is changed.
+    curriculum state. Nothing is changed. Ends with 1 where nothing may be resumed from.
     """
     from resume_daemon.report.resume_plan import plan_lines  # noqa: PLC0415 - heavy imports wait
 

@@ -1,0 +1,1 @@
+"""Repairs: planned first, backed up, applied step by step, and taken back."""
