@@ -24,15 +24,20 @@ from resume_daemon.cli.planning import (
 )
 from resume_daemon.cli.runs import RUN, STATE_DIR, sidecar
 from resume_daemon.errors import ResumeDaemonError, UsageError
+from resume_daemon.resume.command import Placed, place, with_checkpoint
 from resume_daemon.resume.restarts import Restarts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from resume_daemon.config.settings import Settings
     from resume_daemon.resume.plan import Candidate, ResumePlan
 
 _COMMAND: list[str] = typer.Argument(
     ..., metavar="COMMAND...", help="The trainer; {checkpoint} stands for the checkpoint's path."
+)
+_CONFIG: Path | None = typer.Option(
+    None, "--config", "-c", metavar="FILE", help="The daemon's configuration."
 )
 _CURRICULUM: str | None = typer.Option(
     None,
@@ -63,24 +68,32 @@ def command(
     pause: float = typer.Option(
         5.0, "--pause", min=0, max=300, metavar="SECONDS", help="Before it starts again."
     ),
+    config: Path | None = _CONFIG,
     state_dir: Path | None = STATE_DIR,
 ) -> None:
     """Start the trainer from the newest sound checkpoint.
 
-    Stale variables are cleared, W&B's run is named, RESUME_FROM_CHECKPOINT_DIR and {checkpoint}
-    give the path. Where nothing sound is there, it refuses and says why. Signals and the exit
-    status are the trainer's.
+    Stale variables are cleared, W&B's run is named, and the path is given as
+    RESUME_FROM_CHECKPOINT_DIR, where {checkpoint} stands, as the value of --resume_from_checkpoint,
+    or as the configuration says. Where nothing sound is there, it refuses and says why. Signals and
+    the exit status are the trainer's.
     """
     if curriculum not in {None, "restore", "keep"}:
         raise UsageError("treat the curriculum with", curriculum, "say restore or keep")
     _check_command(arguments)
+    template: tuple[str, ...] = ()
+    if config is not None:
+        settings = _settings(config, run)
+        template = settings.resume.arguments
+        state_dir = state_dir or settings.state_dir
+    placed = place(arguments, template)
 
     def ready() -> tuple[tuple[str, ...], dict[str, str], int]:
         made = make_plan(run, state_dir, degraded=degraded, anew=anew, run_id=run_id, show=True)
         chosen = _chosen(made, run, fresh=fresh, force=force)
         if chosen is not None:
             _settle_curriculum(made, run, state_dir, curriculum)
-        return _start(made, chosen, arguments, wandb)
+        return _start(made, chosen, placed, wandb)
 
     words, environ, step = ready()
     if not max_restarts:
@@ -88,6 +101,22 @@ def command(
         os.execvpe(words[0], words, environ)  # noqa: S606 - it is what was asked for
     restarts = Restarts(max_restarts, step, pause)
     raise typer.Exit(_keep_running(ready, words, environ, restarts))
+
+
+def _settings(config: Path, run: Path) -> Settings:
+    """Return the daemon's configuration of this run.
+
+    Raises:
+        UsageError: It cannot be used, or is that of another run.
+    """
+    from resume_daemon.config.load import load_settings  # noqa: PLC0415 - heavy imports wait
+
+    settings = load_settings(config, {})
+    if settings.run is not None and Path(settings.run).resolve() != run.resolve():
+        raise UsageError(
+            "start the trainer of", run, f"{config} is the configuration of {settings.run}"
+        )
+    return settings
 
 
 def _check_command(arguments: Sequence[str]) -> None:
@@ -147,14 +176,10 @@ def _settle_curriculum(
 
 
 def _start(
-    made: ResumePlan, chosen: Candidate | None, arguments: Sequence[str], wandb: str
+    made: ResumePlan, chosen: Candidate | None, placed: Placed, wandb: str
 ) -> tuple[tuple[str, ...], dict[str, str], int]:
     """Return the command, its environment, and the step that it resumes from."""
-    from resume_daemon.resume.command import (  # noqa: PLC0415 - heavy imports wait
-        names_checkpoint,
-        with_checkpoint,
-    )
-    from resume_daemon.resume.environment import (  # noqa: PLC0415 - as above
+    from resume_daemon.resume.environment import (  # noqa: PLC0415 - heavy imports wait
         CHECKPOINT_VARIABLE,
         environment,
     )
@@ -164,8 +189,8 @@ def _start(
     found = environment(path, choice)
     if chosen is not None:
         how = f"as {CHECKPOINT_VARIABLE}"
-        if names_checkpoint(arguments):
-            how += " and where {checkpoint} stood"
+        if placed.how is not None:
+            how += f" and {placed.how}"
         verdict = "not judged" if chosen.verdict is None else chosen.verdict.value
         note(f"resume from {chosen.name} ({verdict}), given {how}")
     if choice is not None:
@@ -173,7 +198,7 @@ def _start(
     for doubt in (*made.doubts, *left_alone(made, os.environ)):
         note(f"not certain: {doubt}")
     step = -1 if chosen is None or chosen.step is None else chosen.step
-    return with_checkpoint(arguments, path), found.applied_to(os.environ), step
+    return with_checkpoint(placed.command, path), found.applied_to(os.environ), step
 
 
 def _keep_running(

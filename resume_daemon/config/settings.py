@@ -285,6 +285,22 @@ class Webhook(Section):
 Sink = Annotated[Slack | Webhook, Field(discriminator="type")]
 
 
+class Resume(Section):
+    """How `exec` starts the trainer."""
+
+    arguments: Annotated[tuple[NonEmpty, ...], *AsTuple] = ()
+    """Arguments that tell the trainer where to resume from, with {checkpoint} for the path, such as
+    [trainer.resume_mode=resume_path, "trainer.resume_from_path={checkpoint}"]. They are added to a
+    command in which neither {checkpoint} nor --resume_from_checkpoint stands."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _names_the_checkpoint(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value and not any("{checkpoint}" in each for each in value):
+            raise ValueError("has no {checkpoint} in it, so it could not say where to resume from")
+        return value
+
+
 class Alerts(Section):
     """Who is told, and from which severity on."""
 
@@ -345,6 +361,7 @@ class Settings(Section):
     snapshot: Snapshot = Snapshot()
     trackers: Trackers = Trackers()
     drift: Drift = Drift()
+    resume: Resume = Resume()
     alerts: Alerts = Alerts()
     index: Index = Index()
     log: Log = Log()

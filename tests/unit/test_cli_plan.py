@@ -242,6 +242,23 @@ def test_each_start_is_from_what_the_one_before_has_saved(run: Path) -> None:
     assert done.stdout.split() == [str(run / "checkpoint-20"), str(newest)]
 
 
+def test_the_configuration_says_how_a_trainer_is_told_and_is_refused_for_another_run(
+    run: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f'run: {run}\nresume: {{arguments: [mode=path, "path={{checkpoint}}"]}}\n',
+        encoding="utf-8",
+    )
+    words = ["--config", str(config), "--", "sh", "-c", 'echo "$@"', "sh"]
+    done = run_command(["exec", run, *words])
+    assert done.stdout == f"mode=path path={run / 'checkpoint-30'}\n"
+    assert "as the configuration says (resume.arguments)" in done.stderr
+    other = run_command(["exec", tmp_path, *words])
+    assert (other.returncode, other.stdout) == (2, "")
+    assert f"{config} is the configuration of {run}" in other.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_signals_reach_the_trainer_and_its_end_is_ours(run: Path, number: signal.Signals) -> None:
     wait = "while :; do read -r _ || :; done"

@@ -20,6 +20,7 @@ OTHER_VALUES = {
     "curriculum.files": ["state.json"],
     "curriculum.schemas": [{"name": "mine", "files": ["mine.json"]}],
     "snapshot.configuration_files": ["*.yaml"],
+    "resume.arguments": ["--from", "{checkpoint}"],
     "alerts.minimum_severity": "error",
     "alerts.sinks": [{"type": "slack", "name": "team", "url_env": "SLACK_URL"}],
     "index.url": "sqlite:////data/index.db",
