@@ -11,6 +11,7 @@ from resume_daemon.cli import (
     alerts,
     config,
     demo,
+    doctor,
     env,
     explain,
     ledger,
@@ -41,6 +42,7 @@ app.add_typer(snapshots.app, name="snapshots")
 app.command("plan")(plan.command)
 app.command("env")(env.command)
 app.command("exec")(exec_.command)
+app.command("doctor")(doctor.command)
 app.command("explain")(explain.command)
 app.add_typer(config.app, name="config")
 app.add_typer(alerts.app, name="alerts")
