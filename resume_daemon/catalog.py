@@ -42,6 +42,12 @@ REPORTERS = (
     "resume_daemon.doctor.clock",
     "resume_daemon.doctor.limits",
     "resume_daemon.doctor.examine",
+    "resume_daemon.parameters.lengths",
+    "resume_daemon.parameters.agreement",
+    "resume_daemon.parameters.batches",
+    "resume_daemon.parameters.rejected",
+    "resume_daemon.parameters.segments",
+    "resume_daemon.parameters.adapters",
 )
 """Modules that declare codes as module constants; a test finds those that are not listed here."""
 

@@ -9,6 +9,7 @@ import typer
 
 from resume_daemon.cli import (
     alerts,
+    cleanup,
     config,
     demo,
     doctor,
@@ -43,6 +44,7 @@ app.command("plan")(plan.command)
 app.command("env")(env.command)
 app.command("exec")(exec_.command)
 app.command("doctor")(doctor.command)
+app.command("cleanup")(cleanup.command)
 app.command("explain")(explain.command)
 app.add_typer(config.app, name="config")
 app.add_typer(alerts.app, name="alerts")
