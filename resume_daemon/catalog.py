@@ -48,6 +48,7 @@ REPORTERS = (
     "resume_daemon.parameters.rejected",
     "resume_daemon.parameters.segments",
     "resume_daemon.parameters.adapters",
+    "resume_daemon.parameters.checks",
 )
 """Modules that declare codes as module constants; a test finds those that are not listed here."""
 
