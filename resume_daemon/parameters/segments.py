@@ -56,18 +56,11 @@ HARMLESS_CHANGED = Code(
 _MODEL: Final = frozenset(
     {
         "model",
-        "model_name",
-        "model_name_or_path",
         "model_id",
-        "base_model",
-        "base_model_name_or_path",
-        "_name_or_path",
-        "lora_rank",
+        "model_name_or_path",
         "lora_r",
-        "r",
         "lora_target_modules",
-        "target_modules",
-        "modules_to_save",
+        "lora_modules_to_save",
         "peft_type",
         "use_dora",
         "vocab_size",
@@ -101,7 +94,6 @@ _EXPERIMENT: Final = frozenset(
         "num_iterations",
         # The loss.
         "beta",
-        "kl_coef",
         "epsilon",
         "epsilon_high",
         "delta",
@@ -173,7 +165,7 @@ class Segment:
 
     Attributes:
         name: What a person knows it by ("checkpoint-20").
-        values: Parameters by the trainer's name, plain values.
+        values: Parameters by the name that ``names.canonical`` gives them, plain values.
     """
 
     name: str
@@ -212,15 +204,31 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Cha
     yield from sorted(found, key=lambda each: (order.index(each.severity), each.name))
 
 
-def check(segments: Sequence[Segment]) -> Iterator[Finding]:
-    """Yield a finding for each grade of each seam at which something changed."""
+def seams(segments: Sequence[Segment]) -> Iterator[Change]:
+    """Yield every change at every seam."""
+    for before, after in pairwise(segments):
+        yield from changes(before.values, after.values)
+
+
+def check(segments: Sequence[Segment], known: Iterable[Change] = ()) -> Iterator[Finding]:
+    """Yield a finding for each grade of each seam at which something changed.
+
+    Args:
+        segments: Of one run, the oldest first.
+        known: Changes that are told already: a tracker repeats what the checkpoints say.
+    """
+    told = {(each.name, shown(each.before), shown(each.after)) for each in known}
     codes = {
         Severity.ERROR: MODEL_CHANGED,
         Severity.WARNING: EXPERIMENT_CHANGED,
         Severity.INFO: HARMLESS_CHANGED,
     }
     for before, after in pairwise(segments):
-        found = tuple(changes(before.values, after.values))
+        found = [
+            each
+            for each in changes(before.values, after.values)
+            if (each.name, shown(each.before), shown(each.after)) not in told
+        ]
         for severity, code in codes.items():
             if graded := [each for each in found if each.severity is severity]:
                 yield code.finding(
@@ -233,7 +241,10 @@ def _listed(found: Iterable[Change]) -> str:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Return whether two values mean the same: 1 and 1.0, lists and tuples, NaN and NaN."""
+    """Return whether two values mean the same.
+
+    1 is 1.0, NaN is NaN, a list is a tuple; and what a command line says is text, 6e-6 as any.
+    """
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         pairs = zip(one, other, strict=False)
         return len(one) == len(other) and all(_same(a, b) for a, b in pairs)
@@ -241,11 +252,29 @@ def _same(one: Any, other: Any) -> bool:
         return bool(_as_set(one) == _as_set(other))
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, str) != isinstance(other, str):
+        return _said(one, other) if isinstance(one, str) else _said(other, one)
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
         return bool(one == other or (math.isnan(one) and math.isnan(other)))
     return bool(one == other)
+
+
+def _said(text: str, value: Any) -> bool:
+    """Return whether a text says a value that is none."""
+    plain = text.strip()
+    if value is None or isinstance(value, bool):
+        words = {None: ("none", "null", ""), True: ("true", "1"), False: ("false", "0")}
+        return plain.lower() in words[value]
+    if isinstance(value, (int, float)):
+        try:
+            return float(plain) == value
+        except ValueError:
+            return False
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return sorted(plain.replace(",", " ").split()) == sorted(map(str, value))
+    return False
 
 
 def _as_set(value: Any) -> Any:

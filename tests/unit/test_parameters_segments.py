@@ -17,7 +17,7 @@ FIRST = {
     "beta": 0.04,
     "seed": 42,
     "max_completion_length": 2560,
-    "lora_rank": 16,
+    "lora_r": 16,
     "logging_steps": 2,
     "output_dir": "/a",
 }
@@ -27,8 +27,8 @@ FIRST = {
     ("name", "severity"),
     [
         ("model_name_or_path", Severity.ERROR),
-        ("lora_rank", Severity.ERROR),
-        ("target_modules", Severity.ERROR),
+        ("lora_r", Severity.ERROR),
+        ("lora_target_modules", Severity.ERROR),
         ("learning_rate", Severity.WARNING),
         ("beta", Severity.WARNING),
         ("max_completion_length", Severity.WARNING),
@@ -59,7 +59,7 @@ def test_each_seam_says_what_changed_by_grade() -> None:
 
 
 def test_another_rank_is_an_error() -> None:
-    (finding,) = check([Segment("a", FIRST), Segment("b", {**FIRST, "lora_rank": 32})])
+    (finding,) = check([Segment("a", FIRST), Segment("b", {**FIRST, "lora_r": 32})])
     assert (finding.code, finding.severity) == ("RD811", Severity.ERROR)
 
 
@@ -75,13 +75,19 @@ def test_what_only_one_segment_knows_is_no_change() -> None:
         (["q", "v"], ("q", "v")),
         (["q", "v"], {"v", "q"}),
         ({"a": [1]}, {"a": [1.0]}),
+        ("6e-6", 6e-06),
+        ("True", True),
+        ("none", None),
+        ("q_proj, v_proj", ["v_proj", "q_proj"]),
     ],
 )
 def test_another_way_to_write_the_same_value_is_no_change(one: Any, other: Any) -> None:
     assert list(changes({"x": one}, {"x": other})) == []
 
 
-@pytest.mark.parametrize(("one", "other"), [(True, 1), (None, 0), ("1", 1), ([1], [1, 2])])
+@pytest.mark.parametrize(
+    ("one", "other"), [(True, 1), (None, 0), ("2", 1), ("x", 1), ("x", {}), ([1], [1, 2])]
+)
 def test_another_value_is_a_change(one: Any, other: Any) -> None:
     assert len(list(changes({"x": one}, {"x": other}))) == 1
 
