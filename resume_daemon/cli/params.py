@@ -26,10 +26,8 @@ def command(
     checkpoint: str | None = typer.Option(
         None, "--checkpoint", metavar="NAME", help="The checkpoint to compare with; the newest."
     ),
-    script: list[Path] | None = _files("--script", "A launch script; may be given again."),
-    config: list[Path] | None = _files("--config", "A YAML or JSON configuration, likewise."),
+    config: list[Path] | None = _files("--config", "YAML or JSON; may be given again."),
     env_file: list[Path] | None = _files("--env-file", "An environment file, likewise."),
-    code: list[Path] | None = _files("--code", "Python code with dataclasses, or its directory."),
     show_all: bool = typer.Option(False, "--all", help="Show every parameter there is."),
     report_only: bool = typer.Option(
         False, "--report-only", help="End with 0 whatever is found; nothing is ever changed."
@@ -53,16 +51,13 @@ def command(
     missing = "Give the trainer's output directory."
     real = check_run(run, "read the parameters of", missing=missing)
     named = SourceFiles(
-        scripts=_absolute(script),
         configurations=_absolute(config),
         environment_files=_absolute(env_file),
-        code=_absolute(code),
     )
     facts = survey(
         real, find_state_directory(real, state_dir), Request(checkpoint, named), os.environ
     )
-    order = list(Severity)
-    findings = sorted(check(facts), key=lambda each: order.index(each.severity))
+    findings = list(check(facts))
     if as_json:
         print_json(document(facts, findings))
     else:
@@ -76,6 +71,7 @@ def _absolute(paths: list[Path] | None) -> tuple[Path, ...]:
 
 
 def _show(facts: Facts, findings: list[Finding], *, show_all: bool) -> None:
+    from resume_daemon.parameters.checks import fitting  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.report.console import finding_lines  # noqa: PLC0415 - only for people
     from resume_daemon.report.parameters import chosen_rows, parameter_table  # noqa: PLC0415
 
@@ -88,8 +84,10 @@ def _show(facts: Facts, findings: list[Finding], *, show_all: bool) -> None:
     if hidden := len(facts.parameters) - len(rows):
         say(f"{hidden} more that only the past says; --all shows them")
     if not facts.parameters:
-        say("nothing says what it is trained with; name files with --script, --config or --code")
+        say("nothing says what it is trained with; name files with --config")
     for each in facts.unread:
         say(f"not read: {each.path}: {each.reason}")
+    for sentence in fitting(facts):
+        say(sentence)
     for line in finding_lines(findings):
         screen.print(line)
