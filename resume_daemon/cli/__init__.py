@@ -12,6 +12,7 @@ from resume_daemon.cli import (
     cleanup,
     config,
     demo,
+    doctor,
     env,
     explain,
     ledger,
@@ -42,6 +43,7 @@ app.add_typer(snapshots.app, name="snapshots")
 app.command("plan")(plan.command)
 app.command("env")(env.command)
 app.command("exec")(exec_.command)
+app.command("doctor")(doctor.command)
 app.command("cleanup")(cleanup.command)
 app.command("explain")(explain.command)
 app.add_typer(config.app, name="config")
