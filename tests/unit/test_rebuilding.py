@@ -92,7 +92,7 @@ def written(step: int, **changes: Any) -> bytes:
     return (json.dumps(state, indent=2, sort_keys=True) + "\n").encode()
 
 
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 60))
+@given(st.integers(1, 60), st.integers(1, 40), st.integers(0, 60))
 def test_a_state_is_rebuilt_byte_for_byte_from_any_later_one(
     step: int, further: int, before: int
 ) -> None:
