@@ -17,6 +17,7 @@ from resume_daemon.cli import (
     explain,
     ledger,
     plan,
+    report,
     run,
     snapshots,
     status,
@@ -43,6 +44,7 @@ app.add_typer(snapshots.app, name="snapshots")
 app.command("plan")(plan.command)
 app.command("env")(env.command)
 app.command("exec")(exec_.command)
+app.command("report")(report.command)
 app.command("doctor")(doctor.command)
 app.command("cleanup")(cleanup.command)
 app.command("explain")(explain.command)
