@@ -16,6 +16,7 @@ from resume_daemon.cli import (
     env,
     explain,
     ledger,
+    params,
     plan,
     report,
     run,
@@ -41,6 +42,7 @@ app.command("verify")(verify.command)
 app.command("status")(status.command)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(snapshots.app, name="snapshots")
+app.command("params")(params.command)
 app.command("plan")(plan.command)
 app.command("env")(env.command)
 app.command("exec")(exec_.command)
