@@ -52,7 +52,7 @@ def test_counts_are_refused_here_when_the_trainer_refuses_them(tmp_path: Path) -
     for groups, each, steps, whole, passes in product(
         (1, 2, 3, 8), (1, 4, 6), (1, 2), (None, 4, 12), (None, 2)
     ):
-        values = {
+        values: dict[str, Any] = {
             "num_generations": groups,
             "per_device_train_batch_size": each,
             "gradient_accumulation_steps": steps,
@@ -73,7 +73,7 @@ def test_counts_are_refused_here_when_the_trainer_refuses_them(tmp_path: Path) -
 def test_counts_of_an_evaluation_are_refused_here_when_the_trainer_refuses_them(
     tmp_path: Path, each: int, groups: int | None
 ) -> None:
-    values = {
+    values: dict[str, Any] = {
         "num_generations": 8,
         "per_device_train_batch_size": 8,
         "per_device_eval_batch_size": each,
@@ -121,7 +121,7 @@ def test_a_batch_size_that_finds_itself_is_refused(tmp_path: Path) -> None:
 def test_the_tensors_of_a_real_adapter_tell_its_rank_and_modules(
     tmp_path: Path, options: dict[str, Any], rank: int, targets: tuple[str, ...]
 ) -> None:
-    class Model(torch.nn.Module):  # type: ignore[misc,name-defined]
+    class Model(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.embed = torch.nn.Embedding(10, 16)
