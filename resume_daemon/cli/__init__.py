@@ -12,9 +12,11 @@ from resume_daemon.cli import (
     cleanup,
     config,
     demo,
+    doctor,
     env,
     explain,
     ledger,
+    params,
     plan,
     run,
     snapshots,
@@ -39,9 +41,11 @@ app.command("verify")(verify.command)
 app.command("status")(status.command)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(snapshots.app, name="snapshots")
+app.command("params")(params.command)
 app.command("plan")(plan.command)
 app.command("env")(env.command)
 app.command("exec")(exec_.command)
+app.command("doctor")(doctor.command)
 app.command("cleanup")(cleanup.command)
 app.command("explain")(explain.command)
 app.add_typer(config.app, name="config")
