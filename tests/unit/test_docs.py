@@ -23,7 +23,7 @@ NAMES = {"files", "curriculum"}
 ARGUMENTS = {
     "verify": ["{run}/checkpoint-10", "--against", "{run}/checkpoint-5"],
     "status": ["{run}"],
-    "params": ["{run}", "--config", "{wrong}"],
+    "params": ["{run}", "--config", "{long}", "--auto-fix"],
     "alerts list": ["{run}"],
     "ledger verify": ["{run}"],
     "snapshots list": ["{run}"],
