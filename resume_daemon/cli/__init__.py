@@ -18,6 +18,7 @@ from resume_daemon.cli import (
     ledger,
     params,
     plan,
+    report,
     run,
     snapshots,
     status,
@@ -45,6 +46,7 @@ app.command("params")(params.command)
 app.command("plan")(plan.command)
 app.command("env")(env.command)
 app.command("exec")(exec_.command)
+app.command("report")(report.command)
 app.command("doctor")(doctor.command)
 app.command("cleanup")(cleanup.command)
 app.command("explain")(explain.command)

@@ -29,6 +29,7 @@ ARGUMENTS = {
     "snapshots list": ["{run}"],
     "snapshots show": ["{run}", "checkpoint-10"],
     "snapshots diff": ["{run}", "checkpoint-5", "checkpoint-10"],
+    "report": ["{run}"],
     "doctor": ["{run}"],
     "cleanup": ["{run}"],
     "explain": [],
