@@ -32,6 +32,23 @@ REPORTERS = (
     "resume_daemon.curriculum.codes",
     "resume_daemon.drift",
     "resume_daemon.health",
+    "resume_daemon.doctor.environment",
+    "resume_daemon.doctor.dependencies",
+    "resume_daemon.doctor.tracking",
+    "resume_daemon.doctor.checkpoints",
+    "resume_daemon.doctor.curriculum",
+    "resume_daemon.doctor.disk",
+    "resume_daemon.doctor.permissions",
+    "resume_daemon.doctor.clock",
+    "resume_daemon.doctor.limits",
+    "resume_daemon.doctor.examine",
+    "resume_daemon.parameters.lengths",
+    "resume_daemon.parameters.agreement",
+    "resume_daemon.parameters.batches",
+    "resume_daemon.parameters.rejected",
+    "resume_daemon.parameters.segments",
+    "resume_daemon.parameters.adapters",
+    "resume_daemon.parameters.checks",
 )
 """Modules that declare codes as module constants; a test finds those that are not listed here."""
 
@@ -43,6 +60,7 @@ THEMES = {
     "5": "Curriculum",
     "6": "Trackers and drift",
     "7": "The run and the daemon",
+    "8": "Parameters, the environment, repairs",
 }
 
 
