@@ -16,7 +16,9 @@ from resume_daemon.cli import (
     env,
     explain,
     ledger,
+    params,
     plan,
+    report,
     run,
     snapshots,
     status,
@@ -40,9 +42,11 @@ app.command("verify")(verify.command)
 app.command("status")(status.command)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(snapshots.app, name="snapshots")
+app.command("params")(params.command)
 app.command("plan")(plan.command)
 app.command("env")(env.command)
 app.command("exec")(exec_.command)
+app.command("report")(report.command)
 app.command("doctor")(doctor.command)
 app.command("cleanup")(cleanup.command)
 app.command("explain")(explain.command)

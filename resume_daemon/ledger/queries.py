@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from resume_daemon.conditions import Condition
-from resume_daemon.findings import Severity
+from resume_daemon.findings import Severity, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -148,6 +148,7 @@ class RunState:
         seq: The newest record that was applied, 0 for none.
         digest: Its digest.
         checkpoints: Latest verdict by checkpoint.
+        sound: Latest verdict by checkpoint that was sound; it may be worse by now.
         scrubs: Latest scrub by checkpoint.
         snapshots: Latest snapshot by checkpoint.
         pair_at_checkpoint: Newest step pair by checkpoint.
@@ -161,6 +162,7 @@ class RunState:
     seq: int = 0
     digest: str = ""
     checkpoints: dict[str, CheckpointState] = field(default_factory=dict)
+    sound: dict[str, CheckpointState] = field(default_factory=dict)
     scrubs: dict[str, ScrubState] = field(default_factory=dict)
     snapshots: dict[str, SnapshotState] = field(default_factory=dict)
     pair_at_checkpoint: dict[str, PairState] = field(default_factory=dict)
@@ -238,6 +240,8 @@ class RunState:
             seq=record.seq,
             why=_text(get("why")) or "",
         )
+        if verdict == Verdict.SOUND:
+            self.sound[name] = self.checkpoints[name]
 
     def _snapshot(self, record: Record) -> None:
         get = record.fields.get

@@ -23,11 +23,13 @@ NAMES = {"files", "curriculum"}
 ARGUMENTS = {
     "verify": ["{run}/checkpoint-10", "--against", "{run}/checkpoint-5"],
     "status": ["{run}"],
+    "params": ["{run}", "--config", "{wrong}"],
     "alerts list": ["{run}"],
     "ledger verify": ["{run}"],
     "snapshots list": ["{run}"],
     "snapshots show": ["{run}", "checkpoint-10"],
     "snapshots diff": ["{run}", "checkpoint-5", "checkpoint-10"],
+    "report": ["{run}"],
     "doctor": ["{run}"],
     "cleanup": ["{run}"],
     "explain": [],
