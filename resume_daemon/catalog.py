@@ -32,6 +32,7 @@ REPORTERS = (
     "resume_daemon.curriculum.codes",
     "resume_daemon.drift",
     "resume_daemon.health",
+    "resume_daemon.backup.codes",
 )
 """Modules that declare codes as module constants; a test finds those that are not listed here."""
 
@@ -43,6 +44,7 @@ THEMES = {
     "5": "Curriculum",
     "6": "Trackers and drift",
     "7": "The run and the daemon",
+    "8": "Parameters, the environment, repairs",
 }
 
 

@@ -9,12 +9,14 @@ import typer
 
 from resume_daemon.cli import (
     alerts,
+    backup,
     config,
     demo,
     env,
     explain,
     ledger,
     plan,
+    restore,
     run,
     snapshots,
     status,
@@ -41,6 +43,8 @@ app.add_typer(snapshots.app, name="snapshots")
 app.command("plan")(plan.command)
 app.command("env")(env.command)
 app.command("exec")(exec_.command)
+app.command("backup")(backup.command)
+app.command("restore")(restore.command)
 app.command("explain")(explain.command)
 app.add_typer(config.app, name="config")
 app.add_typer(alerts.app, name="alerts")

@@ -28,6 +28,8 @@ ARGUMENTS = {
     "snapshots list": ["{run}"],
     "snapshots show": ["{run}", "checkpoint-10"],
     "snapshots diff": ["{run}", "checkpoint-5", "checkpoint-10"],
+    "backup": ["{run}", "--to", "{disk}", "--checkpoint", "checkpoint-10"],
+    "restore": ["{elsewhere}", "checkpoint-10", "--from", "{kept}"],
     "explain": [],
     "config check": ["{wrong}"],
 }
@@ -101,7 +103,13 @@ def test_every_json_key_that_a_command_prints_stands_in_its_section(
 ) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("bogus: 1\n", encoding="utf-8")
-    arguments = [each.format(run=watched_run, wrong=wrong) for each in ARGUMENTS[command]]
+    kept, disk, elsewhere = (tmp_path / name for name in ("kept", "disk", "elsewhere"))
+    for each in (kept, disk, elsewhere):
+        each.mkdir()
+    if "{kept}" in ARGUMENTS[command]:
+        CliRunner().invoke(app, ["backup", str(watched_run), "--to", str(kept)])
+    places = {"run": watched_run, "wrong": wrong, "kept": kept, "disk": disk}
+    arguments = [each.format(**places, elsewhere=elsewhere) for each in ARGUMENTS[command]]
     with RunLock(watched_run / ".resume_daemon" / "lock"):
         printed = CliRunner().invoke(app, [*command.split(), "--json", *arguments]).stdout
     document = json.loads(printed)
