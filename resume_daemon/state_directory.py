@@ -60,6 +60,11 @@ class StateDirectory:
         return self.path / "curriculum"
 
     @property
+    def small_files(self) -> Path:
+        """The directory of small files of sound checkpoints, one file per content."""
+        return self.path / "small_files"
+
+    @property
     def quarantine(self) -> Path:
         """The directory into which a repair moves what it takes away."""
         return self.path / "quarantine"

@@ -52,7 +52,7 @@ class Chooser:
         self._known = known
         self._options = options
         self._progress = progress
-        self._numbers = numbers_of(known.sound)
+        self._numbers = numbers_of({name: each.step for name, each in known.sound.items()})
 
     def named(self, names: Sequence[str]) -> Iterator[Subject | ResumeDaemonError]:
         """Yield each named checkpoint, or why it is not backed up.

@@ -247,21 +247,9 @@ def _print(target: Path, result: Verification) -> None:
 
 
 def _curriculum(run: Path, targets: list[Path]) -> tuple[Finding, ...]:
-    from resume_daemon.curriculum.inspect import inspect_run  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.formats.json_document import read_json  # noqa: PLC0415 - as above
-    from resume_daemon.layouts.huggingface import TRAINER_STATE  # noqa: PLC0415 - as above
-    from resume_daemon.layouts.registry import step_of  # noqa: PLC0415 - as above
-    from resume_daemon.trainer_log import trainer_log_of  # noqa: PLC0415 - as above
+    from resume_daemon.curriculum.inspect import inspect_checkpoints  # noqa: PLC0415 - as above
 
-    newest = max(((step, t) for t in targets if (step := step_of(t.name))), default=None)
-    trainer = None
-    if newest is not None:
-        try:
-            trainer = trainer_log_of(read_json(newest[1] / TRAINER_STATE))
-        except ResumeDaemonError:
-            trainer = None  # Its own finding says so.
-    name = (newest[1].name, newest[0]) if newest is not None else None
-    return inspect_run(Path(os.path.realpath(run)), newest=name, trainer=trainer)
+    return inspect_checkpoints(run, targets)
 
 
 def _print_curriculum(curriculum: Mapping[Path, tuple[Finding, ...]]) -> None:

@@ -27,6 +27,7 @@ from resume_daemon.daemon.watch import Watch
 from resume_daemon.daemon.worker import Worker
 from resume_daemon.findings import Severity
 from resume_daemon.ledger.ledger import Ledger
+from resume_daemon.small_files import SmallFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +100,7 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
     worker = Worker(
         setup.run,
         snapshots=setup.state.snapshots,
+        small_files=SmallFiles(setup.state.small_files),
         versions=versions,
         configuration=settings.snapshot.configuration_files,
         options=setup.verification,

@@ -30,7 +30,7 @@ from resume_daemon.health import (
 )
 from resume_daemon.layouts.huggingface import TRAINER_STATE
 from resume_daemon.layouts.registry import step_of
-from resume_daemon.manifest import read_manifest, write_manifest
+from resume_daemon.manifest import keep_sound_manifest, read_manifest, write_manifest
 from resume_daemon.trainer_log import trainer_log_of
 from resume_daemon.verification import References, Verification
 from resume_daemon.watching.settle import Action, is_rotation
@@ -317,6 +317,9 @@ class CheckpointKeeper:
                 # The good digests stay: a copy that is put back must be told from the damaged one.
                 digest = known.manifest
             else:
+                was_sound = known is not None and known.verdict == Verdict.SOUND
+                if was_sound and result.verdict is not Verdict.SOUND and self.manifest(name):
+                    keep_sound_manifest(self._manifests / f"{name}.json")
                 digest = write_manifest(self._manifests / f"{name}.json", result.manifest)
         counted = [f for f in result.findings if f.severity.value != "info"]
         why = counted[0].message if counted else ""
@@ -438,5 +441,6 @@ class CheckpointKeeper:
                 continue
             assigned = self._assign(name, known.step, member.changed_ns)
             if assigned is not None:
-                return SnapshotJob(name, known.step, member.seen.fingerprint, assigned)
+                sound = known.verdict == Verdict.SOUND
+                return SnapshotJob(name, known.step, member.seen.fingerprint, assigned, sound)
         return None

@@ -166,7 +166,7 @@ class RunState:
         seq: The newest record that was applied, 0 for none.
         digest: Its digest.
         checkpoints: Latest verdict by checkpoint.
-        sound: The step of every checkpoint that ever was sound, also of those that are gone.
+        sound: Latest verdict by checkpoint that was sound; it may be worse by now.
         backups: Latest that became of each backup, by its destination and id.
         scrubs: Latest scrub by checkpoint.
         snapshots: Latest snapshot by checkpoint.
@@ -181,7 +181,7 @@ class RunState:
     seq: int = 0
     digest: str = ""
     checkpoints: dict[str, CheckpointState] = field(default_factory=dict)
-    sound: dict[str, int | None] = field(default_factory=dict)
+    sound: dict[str, CheckpointState] = field(default_factory=dict)
     backups: dict[tuple[str, str], BackupState] = field(default_factory=dict)
     scrubs: dict[str, ScrubState] = field(default_factory=dict)
     snapshots: dict[str, SnapshotState] = field(default_factory=dict)
@@ -263,7 +263,7 @@ class RunState:
             why=_text(get("why")) or "",
         )
         if verdict == Verdict.SOUND:
-            self.sound[name] = _integer(get("step"))
+            self.sound[name] = self.checkpoints[name]
 
     def _backup(self, record: Record) -> None:
         get = record.fields.get

@@ -69,11 +69,13 @@ class Wishes:
         degraded: Whether a degraded checkpoint will do.
         anew: Whether every byte is read again, also where nothing was touched since a daemon did.
         run_id: The tracker's run to go on with, where the ledger knows several.
+        checkpoint: Name of the only checkpoint that is considered, or None for all of them.
     """
 
     degraded: bool = False
     anew: bool = False
     run_id: str | None = None
+    checkpoint: str | None = None
 
 
 def survey(
@@ -101,8 +103,10 @@ def survey(
     steps = {name: _step(name, known) for name in names}
     order = newest_first(steps)
     accept = {Verdict.SOUND} | ({Verdict.DEGRADED} if wishes.degraded else set())
-    judge = _Judge(run, state, steps, options or Options(), watch=watch, anew=wishes.anew)
-    chosen = choose(judge.candidates(order), accept=frozenset(accept))
+    verdicts = None if wishes.anew else CachedVerdicts({run: known})
+    judge = _Judge(run, state, steps, options or Options(), watch=watch, verdicts=verdicts)
+    candidates = judge.candidates(order, only=wishes.checkpoint)
+    chosen = choose(candidates, accept=frozenset(accept))
     looked_at = len(chosen.refused) + (chosen.candidate is not None)
     doubts: list[str] = []
     plan = ResumePlan(
@@ -140,18 +144,20 @@ class _Judge:
         options: Options,
         *,
         watch: Callable[[Path], Callable[[int], None]],
-        anew: bool,
+        verdicts: CachedVerdicts | None,
     ) -> None:
         self._run = run
         self._state = state
         self._steps = steps
         self._options = options
         self._watch = watch
-        self._known = None if anew else CachedVerdicts()
+        self._known = verdicts
 
-    def candidates(self, order: Sequence[str]) -> Iterator[Candidate]:
-        """Yield each checkpoint with its verdict, in the order given."""
+    def candidates(self, order: Sequence[str], only: str | None = None) -> Iterator[Candidate]:
+        """Yield each checkpoint, or the only one, with its verdict, in the order given."""
         for place, name in enumerate(order):
+            if only not in {None, name}:
+                continue
             path = Path(os.path.realpath(self._run / name))
             try:
                 found = self._verify(path, order[place + 1 :])

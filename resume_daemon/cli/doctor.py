@@ -1,0 +1,116 @@
+"""``resume-daemon doctor [RUN]``: everything that a resume depends on, looked at once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from resume_daemon.cli.output import JSON_OPTION, print_json, say
+from resume_daemon.cli.planning import RUN_ID, reading_bars, run_and_state
+from resume_daemon.cli.runs import STATE_DIR
+from resume_daemon.errors import UsageError
+
+if TYPE_CHECKING:
+    from resume_daemon.doctor.diagnosis import Diagnosis
+
+_RUN: Any = typer.Argument(
+    None,
+    metavar="RUN",
+    readable=False,
+    help="The run: the trainer's output directory. Without it, the machine alone is examined.",
+)
+_CHECKPOINT: Any = typer.Option(
+    None, "--checkpoint", metavar="NAME", help="Consider this checkpoint alone."
+)
+_PYTHON: Any = typer.Option(
+    None,
+    "--python",
+    metavar="PATH",
+    help="The trainer's interpreter or its environment; by default the one on PATH.",
+)
+
+
+def command(
+    run: Path | None = _RUN,
+    *,
+    checkpoint: str | None = _CHECKPOINT,
+    python: Path | None = _PYTHON,
+    deep: bool = typer.Option(
+        False, "--deep", help="Read every byte of checkpoints that no daemon has verified."
+    ),
+    run_id: str | None = RUN_ID,
+    report_only: bool = typer.Option(
+        False, "--report-only", help="Write nothing at all, as it is without options that write."
+    ),
+    as_json: bool = JSON_OPTION,
+    state_dir: Path | None = STATE_DIR,
+) -> None:
+    """Examine a run and its surroundings before a resume.
+
+    Environment, packages, W&B, checkpoints, curriculum, disk, permissions, clock, kernel limits.
+    Nothing is changed and none of the user's code runs. Ends with 1 where anything is an error.
+    """
+    from resume_daemon.report.diagnosis import diagnosis_lines  # noqa: PLC0415 - heavy imports wait
+
+    del report_only  # Nothing is written but what an option asks for.
+    found = _examined(
+        run,
+        state_dir,
+        checkpoint=checkpoint,
+        python=python,
+        deep=deep,
+        run_id=run_id,
+        show=not as_json,
+    )
+    if as_json:
+        print_json(found.as_json())
+    else:
+        for line in diagnosis_lines(found, None if run is None else os.fspath(run)):
+            say(line)
+    if found.failed:
+        raise typer.Exit(1)
+
+
+def _examined(
+    run: Path | None,
+    state_dir: Path | None,
+    *,
+    checkpoint: str | None,
+    python: Path | None,
+    deep: bool,
+    run_id: str | None,
+    show: bool,
+) -> Diagnosis:
+    from resume_daemon.doctor.examine import Wishes, examine  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.doctor.host import Host  # noqa: PLC0415 - as above
+
+    wishes = Wishes(python=python, deep=deep, run_id=run_id)
+    if run is None:
+        if checkpoint is not None:
+            raise UsageError("examine", checkpoint, "no run was given", hint="Give its run first.")
+        return examine(None, None, Host.here(), wishes)
+    real, state = run_and_state(run, state_dir, "examine")
+    if checkpoint is not None:
+        wishes = replace(wishes, checkpoint=_name_of(checkpoint, real))
+    with reading_bars(show=show and deep) as watch:
+        return examine(real, state, Host.here(), wishes, watch=watch)
+
+
+def _name_of(checkpoint: str, run: Path) -> str:
+    """Return the name of a checkpoint of the run, which may be given as a path as well.
+
+    Raises:
+        UsageError: The run has no such checkpoint.
+    """
+    from resume_daemon.layouts.registry import checkpoints_in  # noqa: PLC0415 - heavy imports wait
+
+    names = checkpoints_in(run)
+    name = os.path.basename(os.path.normpath(checkpoint))  # noqa: PTH119 - what was given is a str
+    if name not in names:
+        there = f"it has {', '.join(names[-5:])}" if names else "it has none yet"
+        raise UsageError("examine", checkpoint, f"the run has no such checkpoint; {there}")
+    return name

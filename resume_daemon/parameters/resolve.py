@@ -1,0 +1,63 @@
+"""Which of several values counts: settings in, parameters out. Pure.
+
+The guide's precedence: command line, then environment, then configuration file, then the default
+in code. A checkpoint overrides the part that the trainer restores from it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from resume_daemon.parameters.facts import Parameter
+from resume_daemon.parameters.names import canonical
+from resume_daemon.parameters.values import SourceKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from resume_daemon.parameters.values import Setting
+
+STRENGTH: Final = {kind: place for place, kind in enumerate(SourceKind)}
+"""The order of ``SourceKind`` is the order of precedence."""
+
+PAST: Final = frozenset({SourceKind.CHECKPOINT, SourceKind.TRACKER})
+"""Sources that tell what the run was trained with, and not what the next start is given."""
+
+RESTORED: Final = frozenset(
+    {"learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"}
+)
+"""What a resume takes from the checkpoint, whatever the next start is given.
+
+``optimizer.pt`` brings its parameter groups and ``scheduler.pt`` its ``base_lrs`` (torch 2.13
+``Optimizer.load_state_dict``, ``LRScheduler.load_state_dict``).
+"""
+
+
+def resolve(settings: Iterable[Setting]) -> dict[str, Parameter]:
+    """Return every parameter by name, sorted, with all that was said of it.
+
+    Among settings of equal strength the one that comes later counts, as a repeated option or a
+    second assignment does.
+
+    Args:
+        settings: Of every source, in the order in which each source has them.
+    """
+    found: dict[str, list[Setting]] = {}
+    for setting in settings:
+        found.setdefault(canonical(setting.name), []).append(setting)
+    return {name: _parameter(name, found[name]) for name in sorted(found)}
+
+
+def _parameter(name: str, settings: list[Setting]) -> Parameter:
+    # Later ones first, so that a stable sort leaves the one that counts at the head of its kind.
+    order = settings[::-1]
+    order.sort(key=lambda each: STRENGTH[each.source.kind])
+    future = [each for each in order if each.source.kind not in PAST]
+    past = [each for each in order if each.source.kind in PAST]
+    return Parameter(
+        name,
+        tuple(order),
+        next_start=next(iter(future), None),
+        trained_with=next(iter(past), None),
+        restored=name in RESTORED,
+    )

@@ -1,0 +1,283 @@
+"""What changed between two segments of one run, and whether that makes it another experiment.
+
+| grade | what changed |
+| --- | --- |
+| error | the base model, the adapter's rank or targets: what was saved fits it no more |
+| warning | what decides the losses: learning rate and schedule, KL weight, loss, lengths, seeds, |
+| | data, sampling, sizes of batches and groups, precision |
+| info | everything else: how often it logs, saves and evaluates, where it reports to |
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
+
+from resume_daemon.findings import Code, Severity
+from resume_daemon.parameters.wording import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from resume_daemon.findings import Finding
+
+MODEL_CHANGED = Code(
+    "RD811",
+    "segment-model-changed",
+    Severity.ERROR,
+    "The model or the shape of its adapter changed within one run",
+    "The checkpoint's weights and optimizer state belong to another model, or to an adapter of "
+    "another rank or on other modules. They do not load, or load into the wrong places.",
+    "Go back to what the checkpoint was trained with, or start a new run.",
+    "peft: adapter_config.json r and target_modules decide the tensors' names and shapes",
+)
+EXPERIMENT_CHANGED = Code(
+    "RD812",
+    "segment-experiment-changed",
+    Severity.WARNING,
+    "A parameter that decides the result changed within one run",
+    "Before and after it the run is two experiments: its curve cannot be compared with that of a "
+    "run that went through, and what happened at the seam cannot be told from what it caused.",
+    "If nobody meant it, resume with the earlier value; if it was meant, write it down.",
+    "the field guide's first loss: parameters that differ after a resume",
+)
+HARMLESS_CHANGED = Code(
+    "RD813",
+    "segment-parameter-changed",
+    Severity.INFO,
+    "A parameter that does not decide the result changed within one run",
+    "How often it logs, saves or evaluates, or what nothing is known about: the weights come out "
+    "the same where it is only that.",
+    "Nothing, unless the script gives the parameter a meaning of its own.",
+)
+
+_MODEL: Final = frozenset(
+    {
+        "model",
+        "model_id",
+        "model_name_or_path",
+        "lora_r",
+        "lora_target_modules",
+        "lora_modules_to_save",
+        "peft_type",
+        "use_dora",
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+    }
+)
+_EXPERIMENT: Final = frozenset(
+    {
+        # The optimizer and its schedule.
+        "learning_rate",
+        "lr_scheduler_type",
+        "lr_scheduler_kwargs",
+        "warmup_steps",
+        "warmup_ratio",
+        "max_steps",
+        "num_train_epochs",
+        "optim",
+        "optim_args",
+        "weight_decay",
+        "adam_beta1",
+        "adam_beta2",
+        "adam_epsilon",
+        "max_grad_norm",
+        # Batches.
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "generation_batch_size",
+        "steps_per_generation",
+        "num_generations",
+        "num_iterations",
+        # The loss.
+        "beta",
+        "epsilon",
+        "epsilon_high",
+        "delta",
+        "loss_type",
+        "scale_rewards",
+        "reward_weights",
+        "importance_sampling_level",
+        "mask_truncated_completions",
+        "top_entropy_quantile",
+        "sync_ref_model",
+        "ref_model_mixup_alpha",
+        "ref_model_sync_steps",
+        "disable_dropout",
+        # Sampling and lengths.
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "max_prompt_length",
+        "max_completion_length",
+        "max_seq_length",
+        "script_max_prompt_length",
+        "script_max_completion_length",
+        "length_allocation_strategy",
+        "vllm_max_model_length",
+        # Chance and data.
+        "seed",
+        "data_seed",
+        "full_determinism",
+        "dataset",
+        "dataset_name",
+        "dataset_path",
+        "dataset_config_name",
+        "dataset_split",
+        "shuffle_dataset",
+        # Adapter and precision.
+        "lora_alpha",
+        "lora_dropout",
+        "use_rslora",
+        "bf16",
+        "fp16",
+        "torch_dtype",
+    }
+)
+_OF_ONE_START: Final = frozenset(
+    {
+        "output_dir",
+        "logging_dir",
+        "run_name",
+        "resume_from_checkpoint",
+        "local_rank",
+        "overwrite_output_dir",
+        "distributed_state",
+        "deepspeed_plugin",
+        "hub_token",
+        "push_to_hub_token",
+        "transformers_version",
+        "_n_gpu",
+        "__cached__setup_devices",
+    }
+)
+"""What belongs to one start of the trainer and is meant to differ, or what is no parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What one stretch of a run was trained with.
+
+    Attributes:
+        name: What a person knows it by ("checkpoint-20").
+        values: Parameters by the name that ``names.canonical`` gives them, plain values.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One parameter that is not the same in two segments."""
+
+    name: str
+    before: Any
+    after: Any
+    severity: Severity
+
+
+def grade(name: str) -> Severity:
+    """Return how much a change of a parameter matters; see the table of this module."""
+    if name in _MODEL:
+        return Severity.ERROR
+    return Severity.WARNING if name in _EXPERIMENT else Severity.INFO
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    """Yield what both have and do not agree on, the gravest first, then by name.
+
+    What only one of them has is no change: releases of the trainer add and remove parameters.
+    """
+    names = (before.keys() & after.keys()) - _OF_ONE_START
+    found = [
+        Change(name, before[name], after[name], grade(name))
+        for name in names
+        if not _same(before[name], after[name])
+    ]
+    order = list(Severity)
+    yield from sorted(found, key=lambda each: (order.index(each.severity), each.name))
+
+
+def seams(segments: Sequence[Segment]) -> Iterator[Change]:
+    """Yield every change at every seam."""
+    for before, after in pairwise(segments):
+        yield from changes(before.values, after.values)
+
+
+def check(segments: Sequence[Segment], known: Iterable[Change] = ()) -> Iterator[Finding]:
+    """Yield a finding for each grade of each seam at which something changed.
+
+    Args:
+        segments: Of one run, the oldest first.
+        known: Changes that are told already: a tracker repeats what the checkpoints say.
+    """
+    told = {(each.name, shown(each.before), shown(each.after)) for each in known}
+    codes = {
+        Severity.ERROR: MODEL_CHANGED,
+        Severity.WARNING: EXPERIMENT_CHANGED,
+        Severity.INFO: HARMLESS_CHANGED,
+    }
+    for before, after in pairwise(segments):
+        found = [
+            each
+            for each in changes(before.values, after.values)
+            if (each.name, shown(each.before), shown(each.after)) not in told
+        ]
+        for severity, code in codes.items():
+            if graded := [each for each in found if each.severity is severity]:
+                yield code.finding(
+                    f"between {before.name} and {after.name}: {_listed(graded)}", file=after.name
+                )
+
+
+def _listed(found: Iterable[Change]) -> str:
+    return "; ".join(f"{each.name} {shown(each.before)} -> {shown(each.after)}" for each in found)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two values mean the same.
+
+    1 is 1.0, NaN is NaN, a list is a tuple; and what a command line says is text, 6e-6 as any.
+    """
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        pairs = zip(one, other, strict=False)
+        return len(one) == len(other) and all(_same(a, b) for a, b in pairs)
+    if isinstance(one, (set, frozenset)) or isinstance(other, (set, frozenset)):
+        return bool(_as_set(one) == _as_set(other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, str) != isinstance(other, str):
+        return _said(one, other) if isinstance(one, str) else _said(other, one)
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
+        return bool(one == other or (math.isnan(one) and math.isnan(other)))
+    return bool(one == other)
+
+
+def _said(text: str, value: Any) -> bool:
+    """Return whether a text says a value that is none."""
+    plain = text.strip()
+    if value is None or isinstance(value, bool):
+        words = {None: ("none", "null", ""), True: ("true", "1"), False: ("false", "0")}
+        return plain.lower() in words[value]
+    if isinstance(value, (int, float)):
+        try:
+            return float(plain) == value
+        except ValueError:
+            return False
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return sorted(plain.replace(",", " ").split()) == sorted(map(str, value))
+    return False
+
+
+def _as_set(value: Any) -> Any:
+    # Target modules are a set in one release of peft and a list in its file.
+    iterable = isinstance(value, (list, tuple, set, frozenset))
+    return frozenset(map(str, value)) if iterable else value

@@ -1,0 +1,304 @@
+"""``doctor`` from outside: real runs, real files, and what is said of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from resume_daemon.cli import app
+from tests.checkpoints import write_arguments, write_checkpoint, write_json
+from tests.packages import FITTING, write_environment, write_interpreter
+from tests.unit.conftest import REAL_RUN_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+STATE = "curriculum_state_detailed.json"
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let no variable of the shell that runs the tests, and no key of its user, be seen."""
+    for name in list(os.environ):
+        if name.startswith(("WANDB", "CUDA", "RESUME", "PYTHON")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory, real_wandb_directory: Path) -> Path:
+    """Return a run that is sound from end to end, as a daemon has seen it; not to be changed."""
+    run = tmp_path_factory.mktemp("doctor") / "run"
+    run.mkdir()
+    shutil.copytree(real_wandb_directory, run / "wandb", symlinks=True)
+    for step in (10, 20):
+        history = [{"step": n, "performance": 0.5, "stage": n // 20} for n in range(1, step + 1)]
+        state = {"current_stage": step // 20, "performance_history": history, "timestamp": "t"}
+        write_json(run / STATE, state)
+        arguments: dict[str, Any] = {
+            "learning_rate": 1e-5,
+            "report_to": ["wandb"],
+            "save_strategy": "steps",
+        }
+        write_arguments(write_checkpoint(run, step), save_steps=10, **arguments)
+        command = [sys.executable, "-m", "resume_daemon", "run", "--once", str(run)]
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+        done = subprocess.run(command, env=environ, capture_output=True, timeout=50, check=False)
+        assert done.returncode == 0, done.stderr
+    return run
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the interpreter of an environment in which everything fits."""
+    root = tmp_path_factory.mktemp("python")
+    return write_environment(root / "venv", write_interpreter(root / "base"), FITTING)
+
+
+def examined(
+    arguments: Sequence[str | Path], status: int | None = None, **environ: str
+) -> dict[str, Any]:
+    """Return the JSON of an examination."""
+    result = CliRunner().invoke(app, ["doctor", "--json", *map(str, arguments)], env=environ)
+    assert status is None or result.exit_code == status, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def findings(found: dict[str, Any], *severities: str) -> list[str]:
+    wanted = severities or ("error", "warning", "info")
+    return [
+        each["code"]
+        for section in found["sections"]
+        for each in section["findings"]
+        if each["severity"] in wanted
+    ]
+
+
+def section(found: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(each for each in found["sections"] if each["name"] == name)
+
+
+def test_a_healthy_run_gives_no_finding_above_info(watched: Path, python: Path) -> None:
+    found = examined([watched, "--python", python], status=0)
+    assert findings(found, "error", "warning") == []
+    assert (found["errors"], found["warnings"]) == (0, 0)
+    assert section(found, "checkpoints")["summary"].startswith("resume from checkpoint-20, sound")
+    assert section(found, "tracker")["facts"]["recorded"] == [REAL_RUN_ID]
+
+
+def test_a_healthy_run_is_said_to_be_one_in_words(watched: Path, python: Path) -> None:
+    shown = CliRunner().invoke(app, ["doctor", str(watched), "--python", str(python)])
+    assert shown.exit_code == 0
+    lines = shown.stdout.splitlines()
+    assert lines[0] == f"{watched}: nothing is wrong"
+    assert any(line.startswith("disk          ") for line in lines)
+
+
+def test_with_the_environment_of_a_resume_nothing_at_all_is_left_to_say(
+    watched: Path, python: Path
+) -> None:
+    variables = {
+        "WANDB_RUN_ID": REAL_RUN_ID,
+        "WANDB_RESUME": "must",
+        "RESUME_FROM_CHECKPOINT_DIR": str(watched / "checkpoint-20"),
+    }
+    assert findings(examined([watched, "--python", python], status=0, **variables)) == []
+
+
+def test_nothing_is_written_whatever_is_asked(watched: Path, python: Path) -> None:
+    def state() -> dict[Path, tuple[int, int]]:
+        return {
+            path: (path.lstat().st_mtime_ns, path.lstat().st_size)
+            for path in [watched, *watched.rglob("*")]
+        }
+
+    before = state()
+    asked = ("--report-only", "--deep", "--checkpoint checkpoint-10", "--json")
+    for arguments in asked:
+        CliRunner().invoke(
+            app, ["doctor", str(watched), "--python", str(python), *arguments.split()]
+        )
+    assert state() == before
+
+
+def test_a_damaged_newest_checkpoint_is_a_warning_while_an_older_one_will_do(
+    watched_run: Path, python: Path
+) -> None:
+    found = examined([watched_run, "--python", python], status=0)
+    assert findings(found, "error", "warning") == ["RD847", "RD851"]
+    (refused,) = [
+        each for each in section(found, "checkpoints")["findings"] if each["code"] == "RD847"
+    ]
+    assert "checkpoint-15 is unsound (RD212 " in refused["message"]
+    assert refused["message"].endswith("; checkpoint-10 will do; 5 steps are trained again.")
+
+
+def test_a_copy_of_a_damaged_checkpoint_is_not_trusted_by_its_headers(
+    watched_run: Path, python: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(watched_run, copy, symlinks=True)
+    quick = examined([copy, "--python", python], status=1)
+    assert "RD864" in findings(quick, "error")
+    deep = examined([copy, "--python", python, "--deep"], status=0)
+    assert findings(deep, "error", "warning") == ["RD847", "RD851"]
+
+
+def test_one_checkpoint_alone_can_be_examined(watched_run: Path, python: Path) -> None:
+    arguments: list[str | Path] = [watched_run, "--python", python, "--checkpoint"]
+    assert findings(examined([*arguments, "checkpoint-15"], status=1), "error") == ["RD846"]
+    path = watched_run / "checkpoint-5"
+    found = examined([*arguments, path], status=0)
+    judged = section(found, "checkpoints")["facts"]["judged"]
+    assert [each["checkpoint"] for each in judged] == ["checkpoint-5"]
+
+
+def test_where_no_checkpoint_will_do_the_status_says_so(tmp_path: Path, python: Path) -> None:
+    for step in (5, 10):
+        (write_checkpoint(tmp_path / "run", step) / "optimizer.pt").write_bytes(b"")
+    found = examined([tmp_path / "run", "--python", python], status=1)
+    assert findings(found, "error") == ["RD846"]
+
+
+def test_a_run_without_a_checkpoint_is_fine(tmp_path: Path, python: Path) -> None:
+    (tmp_path / "run").mkdir()
+    found = examined([tmp_path / "run", "--python", python], status=0)
+    assert findings(found) == ["RD850"]
+
+
+def test_stale_variables_are_an_error(watched: Path, python: Path) -> None:
+    stale = {"WANDB_RUN_ID": "other", "WANDB_RESUME": "must"}
+    found = examined([watched, "--python", python], status=1, **stale)
+    (said,) = section(found, "environment")["findings"]
+    assert said["code"] == "RD830"
+    assert said["message"] == (
+        "WANDB_RUN_ID names the W&B run other; this training was logged under grpo-run-1."
+    )
+
+
+def test_two_candidate_runs_of_wandb_are_said_in_one_sentence(
+    tmp_path: Path, python: Path, real_wandb_directory: Path
+) -> None:
+    run = tmp_path / "run"
+    write_checkpoint(run, 5)
+    shutil.copytree(real_wandb_directory, run / "wandb", symlinks=True)
+    segment = next((run / "wandb").glob("offline-run-*"))
+    second = segment.with_name("offline-run-20990101_000000-second")
+    shutil.copytree(segment, second)
+    next(second.glob("*.wandb")).rename(second / "run-second.wandb")
+    found = examined([run, "--python", python], status=0)
+    (said,) = section(found, "tracker")["findings"]
+    assert said["message"] == "These W&B runs may be this training's: grpo-run-1, second."
+    decided = examined([run, "--python", python, "--run-id", "second"], status=0)
+    assert section(decided, "tracker")["findings"] == []
+
+
+@pytest.mark.parametrize("where", ["variable", "netrc", "nowhere"])
+def test_a_key_of_wandb_is_looked_for_and_never_shown(
+    where: str, tmp_path: Path, python: Path, real_wandb_directory: Path
+) -> None:
+    secret = "0123456789abcdef" * 3
+    run = tmp_path / "run"
+    write_checkpoint(run, 5)
+    shutil.copytree(real_wandb_directory, run / "wandb", symlinks=True)
+    for segment in (run / "wandb").glob("offline-run-*"):
+        segment.rename(segment.with_name(segment.name.removeprefix("offline-")))
+    environ = {"WANDB_API_KEY": secret} if where == "variable" else {}
+    if where == "netrc":
+        (tmp_path / "home").mkdir()
+        line = f"machine api.wandb.ai login user password {secret}\n"
+        (tmp_path / "home" / ".netrc").write_text(line, encoding="utf-8")
+    found = examined([run, "--python", python], status=0, **environ)
+    assert section(found, "tracker")["facts"]["authenticated"] is (where != "nowhere")
+    assert ("RD843" in findings(found)) is (where == "nowhere")
+    assert secret not in json.dumps(found)
+
+
+def test_what_the_run_was_trained_with_must_be_installed(watched: Path, tmp_path: Path) -> None:
+    only_torch = write_environment(
+        tmp_path / "venv", write_interpreter(tmp_path / "base"), {"torch": "2.13.0"}
+    )
+    found = examined([watched, "--python", only_torch], status=1)
+    missing = [each["message"] for each in section(found, "dependencies")["findings"]]
+    assert [each.partition(" ")[0] for each in missing] == [
+        "transformers",
+        "accelerate",
+        "trl",
+        "wandb",
+    ]
+    assert (
+        "the checkpoint's training arguments are a trl.trainer.grpo_config.GRPOConfig"
+        in (missing[0])
+    )
+
+
+def test_a_save_that_was_cut_off_is_told(watched: Path, python: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write_checkpoint(run, 5)
+    (run / "tmp-checkpoint-10").mkdir()
+    found = examined([run, "--python", python], status=0)
+    assert "RD849" in findings(found, "info")
+
+
+def test_a_curriculum_that_is_damaged_is_part_of_the_examination(
+    tmp_path: Path, python: Path
+) -> None:
+    run = tmp_path / "run"
+    write_checkpoint(run, 5)
+    (run / STATE).write_text('{"current_stage": 1, "perf', encoding="utf-8")
+    found = examined([run, "--python", python], status=0)
+    assert findings(found, "warning") == ["RD507"]
+
+
+def test_without_a_run_the_machine_alone_is_examined(python: Path) -> None:
+    found = examined(["--python", python], status=0)
+    assert found["run"] is None
+    assert {each["name"] for each in found["sections"]} == {
+        "environment",
+        "dependencies",
+        "limits",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{tmp}/nowhere"], "there is no such directory"),
+        (["{tmp}/file"], "it is a file"),
+        (["{tmp}", "--checkpoint", "checkpoint-9"], "the run has no such checkpoint"),
+        (["{tmp}", "--python", "{tmp}/file/python"], "there is no interpreter"),
+        (["--checkpoint", "checkpoint-9"], "no run was given"),
+    ],
+)
+def test_wrong_usage_is_a_sentence_and_status_two(
+    arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"\x00\xff")
+    result = CliRunner().invoke(app, ["doctor", *(a.format(tmp=tmp_path) for a in arguments)])
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_nothing_of_the_run_or_the_environment_is_executed(tmp_path: Path) -> None:
+    marker = tmp_path / "it ran"
+    code = f"open({str(marker)!r}, 'w').close()\n"
+    base = write_interpreter(tmp_path / "base")
+    base.resolve().write_text(f"#!/bin/sh\ntouch '{marker}'\n", encoding="utf-8")
+    python = write_environment(tmp_path / "venv", base, FITTING)
+    site = tmp_path / "venv/lib/python3.11/site-packages"
+    (site / "sitecustomize.py").write_text(code, encoding="utf-8")
+    (site / "a.pth").write_text(f"import os; {code}", encoding="utf-8")
+    run = tmp_path / "run"
+    write_checkpoint(run, 5)
+    (run / "train.py").write_text(code, encoding="utf-8")
+    examined([run, "--python", python], status=0)
+    assert not marker.exists()
