@@ -66,7 +66,7 @@ def command(
 
 def _roots(run: Path, others: list[Path]) -> tuple[Path, ...]:
     from resume_daemon.cleanup.survey import choose_roots  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - as above
+    from resume_daemon.run_directory import check_run  # noqa: PLC0415 - as above
 
     real = check_run(run, "clean up", missing="Give the trainer's output directory.")
     return choose_roots(

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
-
 from resume_daemon.doctor.combinations import met
 from resume_daemon.findings import Code, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+
+    from packaging.requirements import Requirement
 
     from resume_daemon.doctor.distributions import Distribution, Installed
     from resume_daemon.doctor.interpreter import Interpreter
@@ -140,6 +138,10 @@ def check(facts: DependencyFacts) -> Iterator[Finding]:
 def _requirements(
     package: Distribution, found: Mapping[str, Distribution], platform: Mapping[str, str]
 ) -> Iterator[Finding]:
+    # The catalog of codes imports this module for every command; only `doctor` needs these.
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - see above
+    from packaging.utils import canonicalize_name  # noqa: PLC0415 - see above
+
     for line in package.requires:
         try:
             wanted = Requirement(line)
@@ -156,6 +158,8 @@ def _requirements(
 
 
 def _contains(wanted: Requirement, version: str) -> bool:
+    from packaging.version import InvalidVersion  # noqa: PLC0415 - as above
+
     try:
         return wanted.specifier.contains(version, prereleases=True)
     except InvalidVersion:
@@ -163,6 +167,8 @@ def _contains(wanted: Requirement, version: str) -> bool:
 
 
 def _is_older(version: str, other: str) -> bool:
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415 - as above
+
     try:
         # Of one release, a development version and its successor write the same files.
         return Version(version).release[:2] < Version(other).release[:2]

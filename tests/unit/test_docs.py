@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+LONG = "max_prompt_length: 3\nmax_completion_length: 2\nmax_seq_length: 4\n"
+
 NAMES = {"files", "curriculum"}
 """Objects whose keys are names of files."""
 
 ARGUMENTS = {
     "verify": ["{run}/checkpoint-10", "--against", "{run}/checkpoint-5"],
     "status": ["{run}"],
-    "params": ["{run}", "--config", "{wrong}"],
+    "params": ["{run}", "--config", "{long}", "--auto-fix", "--state-dir", "{state}"],
     "alerts list": ["{run}"],
     "ledger verify": ["{run}"],
     "snapshots list": ["{run}"],
@@ -107,6 +109,10 @@ def test_every_json_key_that_a_command_prints_stands_in_its_section(
 ) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("bogus: 1\n", encoding="utf-8")
+    places = {"run": watched_run, "wrong": wrong, "state": tmp_path / "state"}
+    places["long"] = tmp_path / "long.yaml"
+    places["long"].write_text(LONG, encoding="utf-8")
+    arguments = [each.format(**places) for each in ARGUMENTS[command]]
     kept, disk, elsewhere = (tmp_path / name for name in ("kept", "disk", "elsewhere"))
     for each in (kept, disk, elsewhere):
         each.mkdir()
