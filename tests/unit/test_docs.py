@@ -112,14 +112,12 @@ def test_every_json_key_that_a_command_prints_stands_in_its_section(
     places = {"run": watched_run, "wrong": wrong, "state": tmp_path / "state"}
     places["long"] = tmp_path / "long.yaml"
     places["long"].write_text(LONG, encoding="utf-8")
-    arguments = [each.format(**places) for each in ARGUMENTS[command]]
-    kept, disk, elsewhere = (tmp_path / name for name in ("kept", "disk", "elsewhere"))
-    for each in (kept, disk, elsewhere):
-        each.mkdir()
+    for name in ("kept", "disk", "elsewhere"):
+        places[name] = tmp_path / name
+        places[name].mkdir()
     if "{kept}" in ARGUMENTS[command]:
-        CliRunner().invoke(app, ["backup", str(watched_run), "--to", str(kept)])
-    places = {"run": watched_run, "wrong": wrong, "kept": kept, "disk": disk}
-    arguments = [each.format(**places, elsewhere=elsewhere) for each in ARGUMENTS[command]]
+        CliRunner().invoke(app, ["backup", str(watched_run), "--to", str(places["kept"])])
+    arguments = [each.format(**places) for each in ARGUMENTS[command]]
     with RunLock(watched_run / ".resume_daemon" / "lock"):
         printed = CliRunner().invoke(app, [*command.split(), "--json", *arguments]).stdout
     document = json.loads(printed)
