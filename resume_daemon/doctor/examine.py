@@ -13,6 +13,7 @@ from resume_daemon.doctor.themes import (
     disk_theme,
     environment_theme,
     limits_theme,
+    parameters_theme,
     permissions_theme,
     tracker_theme,
 )
@@ -42,6 +43,7 @@ RUN = (
     checkpoints_theme,
     environment_theme,
     tracker_theme,
+    parameters_theme,
     curriculum_theme,
     dependencies_theme,
     disk_theme,
@@ -50,7 +52,13 @@ RUN = (
     limits_theme,
 )
 
-PREFLIGHT = (checkpoints_theme, environment_theme, curriculum_theme, disk_theme)
+PREFLIGHT = (
+    checkpoints_theme,
+    environment_theme,
+    parameters_theme,
+    curriculum_theme,
+    disk_theme,
+)
 """What may refuse a start, and takes no second."""
 
 

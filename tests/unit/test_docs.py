@@ -34,6 +34,8 @@ ARGUMENTS = {
     "report": ["{run}"],
     "doctor": ["{run}"],
     "cleanup": ["{run}"],
+    "backup": ["{run}", "--to", "{disk}", "--checkpoint", "checkpoint-10"],
+    "restore": ["{elsewhere}", "checkpoint-10", "--from", "{kept}"],
     "explain": [],
     "config check": ["{wrong}"],
 }
@@ -110,6 +112,11 @@ def test_every_json_key_that_a_command_prints_stands_in_its_section(
     places = {"run": watched_run, "wrong": wrong, "state": tmp_path / "state"}
     places["long"] = tmp_path / "long.yaml"
     places["long"].write_text(LONG, encoding="utf-8")
+    for name in ("kept", "disk", "elsewhere"):
+        places[name] = tmp_path / name
+        places[name].mkdir()
+    if "{kept}" in ARGUMENTS[command]:
+        CliRunner().invoke(app, ["backup", str(watched_run), "--to", str(places["kept"])])
     arguments = [each.format(**places) for each in ARGUMENTS[command]]
     with RunLock(watched_run / ".resume_daemon" / "lock"):
         printed = CliRunner().invoke(app, [*command.split(), "--json", *arguments]).stdout
