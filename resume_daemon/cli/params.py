@@ -22,6 +22,16 @@ def _files(option: str, what: str) -> Any:
     return typer.Option(None, option, metavar="FILE", readable=False, help=what)
 
 
+_REPORT: Any = typer.Option(
+    None,
+    "--report",
+    metavar="FILE",
+    dir_okay=False,
+    readable=False,
+    help="Also write all of it to a file: text, or JSON if its name ends with .json.",
+)
+
+
 def command(
     run: Path = RUN,
     *,
@@ -36,6 +46,7 @@ def command(
     report_only: bool = typer.Option(
         False, "--report-only", help="End with 0 whatever is found; nothing is ever changed."
     ),
+    report: Path | None = _REPORT,
     as_json: bool = JSON_OPTION,
     state_dir: Path | None = STATE_DIR,
 ) -> None:
@@ -46,13 +57,16 @@ def command(
     """
     from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.findings import Severity  # noqa: PLC0415 - as above
-    from resume_daemon.parameters.checks import check  # noqa: PLC0415 - as above
+    from resume_daemon.parameters.checks import check, fitting  # noqa: PLC0415 - as above
     from resume_daemon.parameters.sources.discovery import SourceFiles  # noqa: PLC0415 - as above
     from resume_daemon.parameters.survey import Request, survey  # noqa: PLC0415 - as above
     from resume_daemon.report.parameters import as_json as document  # noqa: PLC0415 - as above
+    from resume_daemon.report.parameters_file import check_file, write_file  # noqa: PLC0415
     from resume_daemon.state_directory import find_state_directory  # noqa: PLC0415 - as above
 
     chosen = chosen_strategy(strategy)
+    if report is not None:
+        check_file(report)
     if auto_fix and report_only:
         raise UsageError("fix parameters of", run, "--report-only is there not to change anything")
     missing = "Give the trainer's output directory."
@@ -73,8 +87,11 @@ def command(
         # What is said below is what is there now.
         facts = look() if fix["files"] else facts
     findings = list(check(facts))
+    whole = {**document(facts, findings), "fix": fix}
+    if report is not None:
+        write_file(report, facts, findings, whole, list(fitting(facts)))
     if as_json:
-        print_json({**document(facts, findings), "fix": fix})
+        print_json(whole)
     else:
         _show(facts, findings, show_all=show_all)
     if not report_only and any(each.severity is Severity.ERROR for each in findings):

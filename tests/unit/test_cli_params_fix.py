@@ -226,3 +226,28 @@ def test_a_length_of_this_processs_environment_is_left_and_said(run: Path, tmp_p
     assert done.exit_code == 1
     assert "it is in the environment of this process" in done.stdout
     assert b"2560" in path.read_bytes()
+
+
+def test_a_report_is_written_as_text_or_json(run: Path, tmp_path: Path) -> None:
+    _, option = write(tmp_path, "yaml", 2561)
+    text, document = tmp_path / "report.txt", tmp_path / "report.json"
+    for file in (text, document):
+        assert params([run, *option, "--report", file]).exit_code == 1
+        # An older report is replaced.
+        assert params([run, *option, "--report", file]).exit_code == 1
+    lines = text.read_text(encoding="utf-8").splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("  RD801 error: "))
+    assert lines[first + 1].startswith("      to do: Prompt + completion that fit 4096")
+    assert any(line.startswith("max_completion_length  2561") for line in lines)
+    findings = json.loads(document.read_text(encoding="utf-8"))["findings"]
+    order = ["error", "warning", "info"]
+    assert findings == sorted(findings, key=lambda each: order.index(each["severity"]))
+    assert all(each["hint"] for each in findings)
+
+
+def test_a_report_replaces_nothing_else(run: Path, tmp_path: Path) -> None:
+    path, option = write(tmp_path, "yaml", 2561)
+    before = path.read_bytes()
+    assert params([run, *option, "--report", path]).exit_code == 2
+    assert params([run, *option, "--report", tmp_path / "nowhere" / "r.txt"]).exit_code == 2
+    assert path.read_bytes() == before
