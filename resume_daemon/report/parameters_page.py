@@ -28,18 +28,19 @@ This page is generated from the code (`make docs`); a test keeps it current.
 
 ## Lengths
 
-Prompt + completion may be as long as `max_seq_length`, as the model's `max_position_embeddings` (times
-the factor of a scaling of its positions), and, where vLLM generates, as `vllm_max_model_length`. Equal
-is fine: 1536 + 2560 fits 4096. Where they do not fit, four strategies fill the smallest of these
-exactly. `--auto-fix` takes `custom` unless another is named, because it changes least.
+Prompt + completion may be as long as `max_seq_length`, as the model's `max_position_embeddings`
+(times the factor of a scaling of its positions), and, where vLLM generates, as
+`vllm_max_model_length`. Equal is fine: 1536 + 2560 fits 4096. Where they do not fit, four strategies
+fill the smallest of these exactly. `--auto-fix` takes `custom` unless another is named, because it
+changes least.
 """
 
 _BATCHES = """\
 
 ## Batches
 
-GRPO compares the completions of one prompt, so what is generated at once has to hold whole groups of
-`num_generations`. What the trainer refuses, by release of TRL:
+GRPO compares the completions of one prompt, so what is generated at once has to hold whole groups
+of `num_generations`. What the trainer refuses, by release of TRL:
 
 | TRL | has to be a multiple of `num_generations` |
 | --- | --- |
@@ -49,13 +50,13 @@ GRPO compares the completions of one prompt, so what is generated at once has to
 | from 0.18 on | `generation_batch_size`; by default `per_device_train_batch_size` x \
 `steps_per_generation` (by default `gradient_accumulation_steps`) x processes |
 
-From 0.15 on the same holds of an evaluation, `per_device_eval_batch_size` x processes, where there is
-one. Where the number of processes is not known, it is said on what it depends.
+From 0.15 on the same holds of an evaluation, `per_device_eval_batch_size` x processes, where there
+is one. Where the number of processes is not known, it is said on what it depends.
 
 ## What changed between two segments of a run
 
-Consecutive checkpoints, consecutive segments of the tracker, and the next start against the checkpoint
-that it goes on from.
+Consecutive checkpoints, consecutive segments of the tracker, and the next start against the
+checkpoint that it goes on from.
 
 | grade | parameters |
 | --- | --- |
@@ -66,8 +67,8 @@ _REMOVED = """\
 ## Arguments that trainers refuse
 
 An `error` where the trainer's own class is given one; a `warning` where a command line or a
-configuration does and the script may take it itself; an `info` where the release of the trainer is not
-known. What a checkpoint or a tracker remembers is not given to the next start.
+configuration does and the script may take it itself; an `info` where the release of the trainer is
+not known. What a checkpoint or a tracker remembers is not given to the next start.
 
 | argument | refused from | instead |
 | --- | --- | --- |
