@@ -30,9 +30,9 @@ This page is generated from the code (`make docs`); a test keeps it current.
 
 Prompt + completion may be as long as `max_seq_length`, as the model's `max_position_embeddings`
 (times the factor of a scaling of its positions), and, where vLLM generates, as
-`vllm_max_model_length`. Equal is fine: 1536 + 2560 fits 4096. Where they do not fit, four strategies
-fill the smallest of these exactly. `--auto-fix` takes `custom` unless another is named, because it
-changes least.
+`vllm_max_model_length`. Equal is fine: 1536 + 2560 fits 4096. Where they do not fit, four
+strategies fill the smallest of these exactly. `--auto-fix` takes `custom` unless another is named,
+because it changes least.
 """
 
 _BATCHES = """\
