@@ -342,7 +342,7 @@ def test_values_of_one_file_make_one_step(tmp_path: Path) -> None:
     assert step.target == path.resolve()
     assert step.before == blake3(data).hexdigest()
     assert step.content == b"max_prompt_length: 1024  # short\nmax_completion_length: 3\n"
-    assert "(it is 25610)" in step.sentence
+    assert "set max_completion_length from 25610 to 3 in x line 1" in step.sentence
     assert path.read_bytes() == data
 
 
