@@ -317,6 +317,18 @@ def test_the_scripts_and_the_trainers_lengths_are_set_together() -> None:
     ]
 
 
+def test_one_plan_sets_all_of_them_where_none_fits() -> None:
+    found = facts(
+        settings(CODE, {"script_max_completion_length": 2561, "script_max_prompt_length": 1536}),
+        settings(FILE, {**TOO_LONG, "max_prompt_length": 1024, "max_completion_length": 4000}),
+    )
+    assert wished(found) == [
+        ("max_prompt_length", 1536),
+        ("script_max_completion_length", 2560),
+        ("max_completion_length", 2560),
+    ]
+
+
 def test_the_trainers_length_follows_the_scripts() -> None:
     found = facts(
         settings(CODE, {"script_max_prompt_length": 1536}),
