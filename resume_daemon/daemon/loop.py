@@ -335,6 +335,8 @@ class Daemon:
                 self._parts.curriculum.on_states(message)
             case TrackerPolled():
                 self._parts.tracker.on_polled(message)
+            case LogRead():
+                self._parts.logs.on_read(message)
             case AlertClosed():
                 self._parts.storage.close(message.closed)
             case _:
@@ -393,6 +395,7 @@ class Daemon:
                 self._deferred
                 or self._parts.checkpoints.waiting()
                 or not self._parts.curriculum.ready
+                or not self._parts.logs.ready
             ):
                 return False
             if self.setup.settings.trackers.wandb.enabled and self._parts.tracker.view is None:
