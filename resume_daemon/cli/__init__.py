@@ -9,6 +9,7 @@ import typer
 
 from resume_daemon.cli import (
     alerts,
+    backup,
     cleanup,
     config,
     demo,
@@ -19,6 +20,7 @@ from resume_daemon.cli import (
     params,
     plan,
     report,
+    restore,
     run,
     snapshots,
     status,
@@ -49,6 +51,8 @@ app.command("exec")(exec_.command)
 app.command("report")(report.command)
 app.command("doctor")(doctor.command)
 app.command("cleanup")(cleanup.command)
+app.command("backup")(backup.command)
+app.command("restore")(restore.command)
 app.command("explain")(explain.command)
 app.add_typer(config.app, name="config")
 app.add_typer(alerts.app, name="alerts")

@@ -44,10 +44,12 @@ class Request:
     Attributes:
         checkpoint: Directory name, or None for the newest.
         named: Files that the user names; a kind of which none is named is looked for.
+        most: Checkpoints whose parameters are compared, the newest.
     """
 
     checkpoint: str | None = None
     named: SourceFiles = field(default_factory=SourceFiles)
+    most: int = MAX_CHECKPOINTS
 
 
 def survey(
@@ -66,7 +68,7 @@ def survey(
         ResumeDaemonError: The run cannot be listed, or a file that was named cannot be read.
     """
     unread: list[Unread] = []
-    checkpoints, chosen = _checkpoints(run, request.checkpoint, unread)
+    checkpoints, chosen = _checkpoints(run, request, unread)
     past = list(chosen.settings) if chosen is not None else []
     kept = _kept(run, state, chosen)
     settings = [*_of_snapshot(kept, chosen, unread), *_of_base_model(past, unread), *past]
@@ -92,17 +94,17 @@ def survey(
 
 
 def _checkpoints(
-    run: Path, asked: str | None, unread: list[Unread]
+    run: Path, request: Request, unread: list[Unread]
 ) -> tuple[tuple[CheckpointFacts, ...], CheckpointFacts | None]:
     """Return the run's checkpoints, oldest first, and the one that is looked at."""
-    names = checkpoints_in(run)
+    names, asked = checkpoints_in(run), request.checkpoint
     if asked is not None and asked not in names:
         known = ", ".join(names[-5:]) or "none yet"
         raise UsageError("read the parameters of", asked, "there is none", hint=f"There: {known}.")
     looked_at = asked if asked is not None else next(reversed(names), None)
     found: list[CheckpointFacts] = []
     for name in names:
-        if name != looked_at and name not in names[-MAX_CHECKPOINTS:]:
+        if name != looked_at and name not in names[-request.most :]:
             continue
         try:
             facts, problems = read_checkpoint(
