@@ -206,14 +206,15 @@ class Trackers(Section):
 class TrainerLog(Section):
     """What the trainer prints, followed for lines that tell of a seam.
 
-    Configuration sync, W&B resume, a change of curriculum stage, the loading of a checkpoint, out of
-    memory, an NCCL time-out and the end of a traceback become records of kind trainer in the ledger.
+    Configuration sync, W&B resume, a change of curriculum stage, the loading of a checkpoint, out
+    of memory, an NCCL time-out and the end of a traceback become records of kind trainer in the
+    ledger.
     """
 
     files: Annotated[tuple[AnyPattern, ...], *AsTuple] = ()
     """Globs of log files, relative to the run or absolute. Empty follows none."""
 
-    patterns: dict[SinkName, Expression] = {}
+    patterns: dict[SinkName, Expression] = Field(default={})
     """More events, each with its regular expression, such as {reward-server-down: "reward .*
     unreachable"}. One of a known name replaces ours; an empty one turns it off."""
 

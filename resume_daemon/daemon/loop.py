@@ -19,6 +19,7 @@ from resume_daemon.daemon.assembly import assemble
 from resume_daemon.daemon.messages import (
     AlertClosed,
     Inbox,
+    LogRead,
     Scrubbed,
     Signalled,
     Snapshotted,

@@ -25,7 +25,9 @@ each of 64 ranks says the same."""
 _BEGINS = "Traceback (most recent call last):"
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _NUMBERS = re.compile(r"\d+|0x[0-9a-fA-F]+")
-_EXCEPTION = re.compile(r"^(\[?\w*\]?:? ?)?[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit|Warning)\b")
+_EXCEPTION = re.compile(
+    r"^(\[?\w*\]?:? ?)?[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit|Warning)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)

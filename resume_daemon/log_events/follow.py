@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from resume_daemon.errors import VanishedError
@@ -76,7 +76,7 @@ def read_on(path: Path, known: Position | None) -> Piece | None:
         fresh = None
     rest = _rest_of_renamed(path, known)
     if rest is not None and (rest.lines or rest.more):
-        return rest
+        return replace(rest, more=rest.more or fresh is not None)
     return Piece((), fresh, more=True) if fresh is not None else None
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SHIPPED: Mapping[str, str] = {
     # The field guide watches for these four, in the words of qhy991/GRPO-Clean-2 (its resume guide
     # and Docs/WANDB_RESUME_GUIDE.md); beside them stand the English words for the same.
-    "configuration-sync": r"同步长度配置|长度配置已?同步|(?i:sync\w*\b.{0,30}\blength\b.{0,20}\bconfig)",
+    "configuration-sync": (
+        r"同步长度配置|长度配置已?同步|(?i:sync\w*\b.{0,30}\blength\b.{0,20}\bconfig)"
+    ),
     "wandb-resume": r"WandB\s*(自动)?恢复|wandb: Resuming run|WANDB_RESUME=",
     "curriculum-stage": (
         r"课程学习.{0,40}阶段|阶段变更|成功进阶|"

@@ -20,6 +20,8 @@ OTHER_VALUES = {
     "curriculum.files": ["state.json"],
     "curriculum.schemas": [{"name": "mine", "files": ["mine.json"]}],
     "snapshot.configuration_files": ["*.yaml"],
+    "trainer_log.files": ["*.log"],
+    "trainer_log.patterns": {"mine": "down"},
     "resume.arguments": ["--from", "{checkpoint}"],
     "alerts.minimum_severity": "error",
     "alerts.sinks": [{"type": "slack", "name": "team", "url_env": "SLACK_URL"}],
