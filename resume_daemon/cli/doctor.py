@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,20 @@ from resume_daemon.errors import UsageError
 
 if TYPE_CHECKING:
     from resume_daemon.doctor.diagnosis import Diagnosis
+    from resume_daemon.doctor.subject import Wishes
+
+
+def _named(text: str) -> Path:
+    """Return the run that was named: an empty variable of a script is not the directory here."""
+    if not text:
+        raise UsageError("examine", "the run", "its name is empty", hint="Is a variable unset?")
+    return Path(text)
+
 
 _RUN: Any = typer.Argument(
     None,
     metavar="RUN",
-    readable=False,
+    parser=_named,
     help="The run: the trainer's output directory. Without it, the machine alone is examined.",
 )
 _CHECKPOINT: Any = typer.Option(
@@ -33,19 +41,35 @@ _PYTHON: Any = typer.Option(
     help="The trainer's interpreter or its environment; by default the one on PATH.",
 )
 
+_HTML: Any = typer.Option(
+    None,
+    "--html",
+    metavar="FILE",
+    dir_okay=False,
+    readable=False,
+    help="Write it with the run's pictures as one page; an older report there is replaced.",
+)
+
 
 def command(
     run: Path | None = _RUN,
     *,
+    preflight: bool = typer.Option(
+        False, "--preflight", help="For a launch script: only what refuses a start, in five lines."
+    ),
     checkpoint: str | None = _CHECKPOINT,
     python: Path | None = _PYTHON,
     deep: bool = typer.Option(
         False, "--deep", help="Read every byte of checkpoints that no daemon has verified."
     ),
     run_id: str | None = RUN_ID,
-    report_only: bool = typer.Option(
-        False, "--report-only", help="Write nothing at all, as it is without options that write."
+    detailed: bool = typer.Option(
+        False, "--detailed", help="Tell everything that was looked at; secrets are masked."
     ),
+    report_only: bool = typer.Option(
+        False, "--report-only", help="Write nothing at all; refuses options that would."
+    ),
+    html: Path | None = _HTML,
     as_json: bool = JSON_OPTION,
     state_dir: Path | None = STATE_DIR,
 ) -> None:
@@ -54,50 +78,92 @@ def command(
     Environment, packages, W&B, checkpoints, curriculum, disk, permissions, clock, kernel limits.
     Nothing is changed and none of the user's code runs. Ends with 1 where anything is an error.
     """
-    from resume_daemon.report.diagnosis import diagnosis_lines  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.doctor.subject import Wishes  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.report.diagnosis import diagnosis_lines, preflight_lines  # noqa: PLC0415
 
-    del report_only  # Nothing is written but what an option asks for.
-    found = _examined(
-        run,
-        state_dir,
-        checkpoint=checkpoint,
-        python=python,
-        deep=deep,
-        run_id=run_id,
-        show=not as_json,
-    )
+    if html is not None:
+        _check_html(html, run, refused=report_only or preflight)
+    shown = None if run is None else os.fspath(run)
+    if preflight and (run is None or _is_to_come(run)):
+        if run is None:
+            raise UsageError("examine", None, "--preflight needs a run", hint="Name it.")
+        say(f"{shown}: may start: there is no such directory yet, so this is the first start")
+        return
+    wishes = Wishes(python=python, deep=deep, run_id=run_id, brief=preflight)
+    found = _examined(run, state_dir, wishes, checkpoint, show=deep and not as_json)
+    if html is not None and run is not None:
+        _write_html(html, run, state_dir, found)
     if as_json:
         print_json(found.as_json())
     else:
-        for line in diagnosis_lines(found, None if run is None else os.fspath(run)):
+        lines = diagnosis_lines(found, shown, detailed=detailed)
+        for line in preflight_lines(found, shown) if preflight and shown is not None else lines:
             say(line)
+        if html is not None:
+            say(f"wrote {html}")
     if found.failed:
         raise typer.Exit(1)
+
+
+def _check_html(html: Path, run: Path | None, *, refused: bool) -> None:
+    """Make sure, before anything is read, that the page can and may be written.
+
+    Raises:
+        UsageError: It may not.
+    """
+    from resume_daemon.report.html.writing import check_target  # noqa: PLC0415 - only for a page
+
+    operation = "write the report"
+    if refused:
+        reason = "--report-only and --preflight write nothing"
+        raise UsageError(operation, html, reason, hint="Leave one of the two out.")
+    if run is None:
+        raise UsageError(operation, html, "a page is about a run", hint="Name the run.")
+    check_target(html)
+
+
+def _write_html(html: Path, run: Path, state_dir: Path | None, found: Diagnosis) -> None:
+    from resume_daemon.doctor.diagnosis import by_gravity  # noqa: PLC0415 - only for a page
+    from resume_daemon.report.html.facts import Theme  # noqa: PLC0415 - only for a page
+    from resume_daemon.report.html.writing import write_report  # noqa: PLC0415 - as above
+
+    real, state = run_and_state(run, state_dir, "examine")
+    themes = [
+        Theme(each.name, each.summary, tuple(by_gravity(each.findings)))
+        for each in found.gravest_first()
+    ]
+    write_report(html, real, state, themes)
+
+
+def _is_to_come(run: Path) -> bool:
+    """Return whether the run's directory is one that its first start will make."""
+    above = run.absolute().parent
+    return not os.path.lexists(run) and os.path.isdir(above)  # noqa: PTH112 - Path's may raise
 
 
 def _examined(
     run: Path | None,
     state_dir: Path | None,
-    *,
+    wishes: Wishes,
     checkpoint: str | None,
-    python: Path | None,
-    deep: bool,
-    run_id: str | None,
+    *,
     show: bool,
 ) -> Diagnosis:
-    from resume_daemon.doctor.examine import Wishes, examine  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.doctor.host import Host  # noqa: PLC0415 - as above
+    from dataclasses import replace  # noqa: PLC0415 - heavy imports wait
 
-    wishes = Wishes(python=python, deep=deep, run_id=run_id)
+    from resume_daemon.doctor.examine import examine  # noqa: PLC0415 - as above
+    from resume_daemon.doctor.host import Host  # noqa: PLC0415 - as above
+    from resume_daemon.doctor.subject import Subject  # noqa: PLC0415 - as above
+
     if run is None:
         if checkpoint is not None:
             raise UsageError("examine", checkpoint, "no run was given", hint="Give its run first.")
-        return examine(None, None, Host.here(), wishes)
+        return examine(Subject(None, None, Host.here(), wishes))
     real, state = run_and_state(run, state_dir, "examine")
     if checkpoint is not None:
         wishes = replace(wishes, checkpoint=_name_of(checkpoint, real))
-    with reading_bars(show=show and deep) as watch:
-        return examine(real, state, Host.here(), wishes, watch=watch)
+    with reading_bars(show=show) as watch:
+        return examine(Subject(real, state, Host.here(), wishes, watch=watch))
 
 
 def _name_of(checkpoint: str, run: Path) -> str:

@@ -71,7 +71,7 @@ def run_and_state(
     Raises:
         UsageError: The run is missing or cannot be listed.
     """
-    from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.run_directory import check_run  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.state_directory import find_state_directory  # noqa: PLC0415 - as above
 
     real = check_run(run, operation, missing="Give the trainer's output directory.")

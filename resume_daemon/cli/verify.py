@@ -111,7 +111,6 @@ def _checkpoints(path: Path) -> list[Path]:
     Raises:
         UsageError: The path is missing, unreadable, no checkpoint, and has none in it.
     """
-    from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.layouts.around import around  # noqa: PLC0415 - as above
     from resume_daemon.layouts.registry import (  # noqa: PLC0415 - as above
         checkpoints_in,
@@ -121,6 +120,7 @@ def _checkpoints(path: Path) -> list[Path]:
         unknown_reason,
     )
     from resume_daemon.listing import list_directory  # noqa: PLC0415 - as above
+    from resume_daemon.run_directory import check_run  # noqa: PLC0415 - heavy imports wait
 
     hint = "Give a checkpoint, or the run directory that holds them."
     if path.is_file() and (is_checkpoint_file(path.name) or _is_known_file(path)):

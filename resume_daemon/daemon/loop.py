@@ -141,9 +141,10 @@ class Daemon:
         if self.setup.state.reason:
             log.info("state directory", reason=self.setup.state.reason)
         self._parts.watch.start()
+        # The first look says when the run began, and so which of W&B's logs can be its own.
+        self._guard(self._work)
         for task in self._parts.tasks:
             task.start()
-        self._guard(self._work)
         self._notifier.ready(self._status)
 
     def _end(self) -> None:

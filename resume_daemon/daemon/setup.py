@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resume_daemon.alerting.secrets import Secret, load_secret
@@ -16,15 +15,19 @@ from resume_daemon.daemon import scrubbing
 from resume_daemon.errors import UsageError
 from resume_daemon.limits import Limits
 from resume_daemon.reading.scan import ReadOptions
+from resume_daemon.run_directory import check_run
 from resume_daemon.state_directory import StateDirectory, choose_state_directory
 from resume_daemon.verification import Depth, Options
 from resume_daemon.watching import settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from resume_daemon.alerting.sinks import Sink
     from resume_daemon.config.settings import Settings
+
+__all__ = ["Setup", "check_run", "make_schemas", "make_setup", "make_sinks"]
 
 _MIB = 1024 * 1024
 
@@ -108,35 +111,6 @@ def make_setup(settings: Settings, environ: Mapping[str, str] = os.environ) -> S
         sinks=make_sinks(settings, environ),
         schemas=make_schemas(settings),
     )
-
-
-def check_run(
-    run: Path, operation: str = "watch", *, missing: str = "`--wait` waits until it is there."
-) -> Path:
-    """Return the run directory with its links resolved.
-
-    Args:
-        run: What the user gave.
-        operation: What it is needed for, as a verb phrase.
-        missing: What to do where it is not there.
-
-    Raises:
-        UsageError: It is missing, no directory, or cannot be listed.
-    """
-    try:
-        with os.scandir(run):
-            pass
-    except FileNotFoundError as error:
-        reason, hint = "there is no such directory", missing
-        raise UsageError(operation, run, reason, hint=hint) from error
-    except NotADirectoryError as error:
-        reason, hint = "it is a file, or lies below one", "Give the trainer's output directory."
-        raise UsageError(operation, run, reason, hint=hint) from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        hint = "Give this user read permission, or run it as the training user."
-        raise UsageError(operation, run, reason, hint=hint) from error
-    return Path(os.path.realpath(run))
 
 
 def make_sinks(settings: Settings, environ: Mapping[str, str] = os.environ) -> tuple[Sink, ...]:

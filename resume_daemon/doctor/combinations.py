@@ -9,9 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
@@ -89,6 +86,9 @@ def met(versions: Mapping[str, str], settings: Collection[str]) -> Iterator[Comb
 def _fits(version: str | None, specifier: str) -> bool:
     if version is None:
         return False
+    from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - only `doctor` needs it
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415 - as above
+
     try:
         # A nightly build of 2.6 counts as one: what was changed in 2.6 is in it.
         release = Version(Version(version).base_version)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
-
 from resume_daemon.doctor.combinations import met
 from resume_daemon.findings import Code, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+
+    from packaging.requirements import Requirement
 
     from resume_daemon.doctor.distributions import Distribution, Installed
     from resume_daemon.doctor.interpreter import Interpreter
@@ -86,7 +84,8 @@ class DependencyFacts:
         interpreter: Whose packages they are, or None where there is no Python.
         installed: Its packages.
         needed: Why a package is needed, by name; one that is not here may be missing.
-        settings: Names of settings that the next start would be given.
+        settings: Names of settings that the checkpoint was trained with.
+        believed: Whether this is the trainer's interpreter, as far as can be told.
         platform: Values of the environment markers that are known of that interpreter.
         written_with: Versions that wrote the newest checkpoint, by package.
     """
@@ -95,15 +94,9 @@ class DependencyFacts:
     installed: Installed
     needed: Mapping[str, str]
     settings: Collection[str] = ()
+    believed: bool = True
     platform: Mapping[str, str] | None = None
     written_with: Mapping[str, str] | None = None
-
-    @property
-    def believed(self) -> bool:
-        """Whether this is the trainer's interpreter, as far as can be told."""
-        return self.interpreter is not None and (
-            self.interpreter.chosen or "torch" in self.installed.first
-        )
 
 
 def check(facts: DependencyFacts) -> Iterator[Finding]:
@@ -122,7 +115,13 @@ def check(facts: DependencyFacts) -> Iterator[Finding]:
     versions = {name: each.version for name, each in found.items()}
     for each in met(versions, facts.settings):
         held = ", ".join(f"{name} {versions[name]}" for name in each.versions)
-        yield COMBINATION.finding(f"{held}: {each.message}.", hint=each.hint)
+        # A setting is known from the past alone, and the script may have been changed since.
+        doubt = "; the checkpoint was trained with it" if each.setting else ""
+        yield COMBINATION.finding(
+            f"{held}: {each.message}{doubt}.",
+            severity=Severity.WARNING if each.setting else None,
+            hint=each.hint,
+        )
     for name in PACKAGES:
         if (package := found.get(name)) is not None:
             yield from _requirements(package, found, facts.platform or {})
@@ -140,6 +139,10 @@ def check(facts: DependencyFacts) -> Iterator[Finding]:
 def _requirements(
     package: Distribution, found: Mapping[str, Distribution], platform: Mapping[str, str]
 ) -> Iterator[Finding]:
+    # The catalog of codes imports this module for every command; only `doctor` needs these.
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - see above
+    from packaging.utils import canonicalize_name  # noqa: PLC0415 - see above
+
     for line in package.requires:
         try:
             wanted = Requirement(line)
@@ -156,6 +159,8 @@ def _requirements(
 
 
 def _contains(wanted: Requirement, version: str) -> bool:
+    from packaging.version import InvalidVersion  # noqa: PLC0415 - as above
+
     try:
         return wanted.specifier.contains(version, prereleases=True)
     except InvalidVersion:
@@ -163,6 +168,8 @@ def _contains(wanted: Requirement, version: str) -> bool:
 
 
 def _is_older(version: str, other: str) -> bool:
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415 - as above
+
     try:
         # Of one release, a development version and its successor write the same files.
         return Version(version).release[:2] < Version(other).release[:2]

@@ -91,6 +91,7 @@ class DiskFacts:
         limit: ``save_total_limit`` of the trainer, or None.
         save_steps: Steps between two saves, or None.
         last_step: The step at which the training ends, or None.
+        count: How many checkpoints there are, where ``saved`` has only the newest; else None.
     """
 
     room: Room
@@ -99,6 +100,7 @@ class DiskFacts:
     limit: int | None = None
     save_steps: int | None = None
     last_step: int | None = None
+    count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,8 @@ def _wanted(facts: DiskFacts) -> int | None:
     if facts.limit is None or facts.limit < 1:
         return to_come
     # One more than the limit is there while the newest is written.
-    growth = max(1, facts.limit - len(facts.saved) + 1)
+    count = len(facts.saved) if facts.count is None else facts.count
+    growth = max(1, facts.limit - count + 1)
     return growth if to_come is None else min(growth, to_come)
 
 

@@ -81,9 +81,23 @@ def staging_in(run: Path) -> tuple[str, ...]:
 
 
 def disk_facts(
-    run: Path, host: Host, checkpoints: Listed, trained: Trained, state: StateDirectory | None
+    run: Path,
+    host: Host,
+    checkpoints: Listed,
+    trained: Trained,
+    state: StateDirectory | None,
+    *,
+    count: int,
 ) -> DiskFacts:
     """Return what is written, how often, and how much room there is.
+
+    Args:
+        run: The run directory.
+        host: The machine.
+        checkpoints: Those that were listed, the newest.
+        trained: What the newest says of its training.
+        state: Where the daemon's files are, or None.
+        count: How many checkpoints there are.
 
     Raises:
         OSError: The file system does not answer.
@@ -104,6 +118,7 @@ def disk_facts(
         limit=trained.save_total_limit,
         save_steps=trained.save_steps,
         last_step=trained.last_step,
+        count=count,
     )
 
 

@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 _OFFLINE = frozenset({"offline", "dryrun", "disabled"})
 
 
+def recorded_ids(known: RunState) -> tuple[str, ...]:
+    """Return the W&B ids that a daemon recorded for the run."""
+    ids = (pair.run_id for pair in known.pair_in_segment.values() if pair.run_id)
+    return tuple(dict.fromkeys(ids))
+
+
 def tracker_facts(
     run: Path,
     host: Host,
-    known: RunState,
+    recorded: tuple[str, ...],
     *,
     since: float,
     named: str | None,
@@ -36,7 +42,7 @@ def tracker_facts(
     Args:
         run: The run directory.
         host: The machine.
-        known: What the ledger says.
+        recorded: Ids that the ledger has.
         since: When the run began at the latest, in seconds since the epoch.
         named: The W&B run that the user names, or None.
         wandb_version: Of the trainer's wandb, or None.
@@ -47,7 +53,6 @@ def tracker_facts(
         for segment in candidate_segments(each, run, int(since * 1e9)):
             if (run_id := segment_run_id(segment)) is not None:
                 segments.setdefault(run_id, []).append(segment)
-    recorded = dict.fromkeys(pair.run_id for pair in known.pair_in_segment.values() if pair.run_id)
     key: bool | None
     try:
         access = find_access(host.environ, host.home, wandb_version)
@@ -62,7 +67,7 @@ def tracker_facts(
             )
             for run_id, paths in segments.items()
         ),
-        recorded=tuple(recorded),
+        recorded=recorded,
         named=named or host.environ.get("WANDB_RUN_ID") or None,
         key=key,
         offline=host.environ.get("WANDB_MODE", "") in _OFFLINE,

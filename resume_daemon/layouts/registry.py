@@ -14,8 +14,6 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.files import read_error
 from resume_daemon.layouts.base import Around, Layout, Role
@@ -75,6 +73,8 @@ def layouts() -> tuple[Layout, ...]:
         try:
             found[point.name] = point.load()()
         except Exception:  # noqa: BLE001 - foreign code may raise anything
+            import structlog  # noqa: PLC0415 - 0.1 s, and every installed layout can be loaded
+
             structlog.get_logger().exception("layout cannot be loaded", layout=point.name)
     return tuple(found.values())
 

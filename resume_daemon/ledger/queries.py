@@ -93,6 +93,24 @@ class PairState:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupState:
+    """The latest that became of one backup.
+
+    ``phase`` is ``verified`` (all of it is at the destination, read back) or ``dropped``;
+    ``content`` is the digest of what the checkpoint consists of.
+    """
+
+    id: str
+    destination: str
+    checkpoint: str
+    step: int | None
+    content: str
+    phase: str
+    at: datetime
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class FiringState:
     """A condition that fires now; ``since`` is when it started to, not its latest record."""
 
@@ -149,6 +167,7 @@ class RunState:
         digest: Its digest.
         checkpoints: Latest verdict by checkpoint.
         sound: Latest verdict by checkpoint that was sound; it may be worse by now.
+        backups: Latest that became of each backup, by its destination and id.
         scrubs: Latest scrub by checkpoint.
         snapshots: Latest snapshot by checkpoint.
         pair_at_checkpoint: Newest step pair by checkpoint.
@@ -163,6 +182,7 @@ class RunState:
     digest: str = ""
     checkpoints: dict[str, CheckpointState] = field(default_factory=dict)
     sound: dict[str, CheckpointState] = field(default_factory=dict)
+    backups: dict[tuple[str, str], BackupState] = field(default_factory=dict)
     scrubs: dict[str, ScrubState] = field(default_factory=dict)
     snapshots: dict[str, SnapshotState] = field(default_factory=dict)
     pair_at_checkpoint: dict[str, PairState] = field(default_factory=dict)
@@ -189,6 +209,8 @@ class RunState:
                 self._snapshot(record)
             case "pair":
                 self._pair(record)
+            case "backup":
+                self._backup(record)
             case "drift" | "condition":
                 self._condition(record)
             case "curriculum":
@@ -242,6 +264,23 @@ class RunState:
         )
         if verdict == Verdict.SOUND:
             self.sound[name] = self.checkpoints[name]
+
+    def _backup(self, record: Record) -> None:
+        get = record.fields.get
+        identity, phase = _text(get("backup")), _text(get("phase"))
+        if identity is None or phase not in {"verified", "dropped"}:
+            return  # What failed changes nothing of what is there.
+        destination = _text(get("destination")) or ""
+        self.backups[destination, identity] = BackupState(
+            id=identity,
+            destination=destination,
+            checkpoint=_text(get("checkpoint")) or "",
+            step=_integer(get("step")),
+            content=_text(get("content")) or "",
+            phase=phase,
+            at=record.at,
+            seq=record.seq,
+        )
 
     def _snapshot(self, record: Record) -> None:
         get = record.fields.get

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from resume_daemon.parameters.compare import same
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -32,6 +34,17 @@ class Parameter:
     next_start: Setting | None = None
     trained_with: Setting | None = None
     restored: bool = False
+
+    @property
+    def differs(self) -> bool:
+        """Whether the next start is given another value than it was trained with.
+
+        What is only known when the training starts is not said to differ.
+        """
+        one, other = self.next_start, self.trained_with
+        if one is None or other is None or not (one.certain and other.certain):
+            return False
+        return not same(one.value, other.value)
 
     @property
     def effective(self) -> Setting | None:

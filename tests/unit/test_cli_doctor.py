@@ -269,6 +269,199 @@ def test_without_a_run_the_machine_alone_is_examined(python: Path) -> None:
     }
 
 
+def write_lengths(run: Path, completion: int) -> None:
+    """Write the guide's own example into the configuration that lies in the run."""
+    lines = ["max_seq_length: 4096", "max_prompt_length: 1536", "learning_rate: 1.0e-5"]
+    lines.append(f"max_completion_length: {completion}")
+    (run / "train.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_lengths_that_fit_exactly_are_fine_and_one_token_more_is_an_error(
+    tmp_path: Path, python: Path
+) -> None:
+    run = tmp_path / "run"
+    write_checkpoint(run, 5)
+    write_lengths(run, 2560)
+    found = section(examined([run], status=0), "parameters")
+    assert "1536 + max_completion_length 2560 = 4096 fits max_seq_length" in found["summary"]
+    assert preflight(run)[0] == 0
+    write_lengths(run, 2561)
+    assert "RD801" in findings(examined([run], status=1), "error")
+    status, lines = preflight(run)
+    assert status == 1
+    assert lines[1].startswith("  RD801 error: ")
+
+
+def test_what_the_installed_trainer_refuses_is_said_by_its_version(
+    tmp_path: Path, python: Path
+) -> None:
+    run = tmp_path / "run"
+    write_checkpoint(run, 5)
+    write_lengths(run, 2560)
+    found = examined([run, "--python", python])
+    said = [each["message"] for each in section(found, "parameters")["findings"]]
+    assert any("max_prompt_length" in each and "refused by trl 1.16" in each for each in said)
+    assert "RD838" not in findings(found)
+
+
+def test_a_setting_that_only_the_checkpoint_shows_is_held_against_the_version_as_well(
+    tmp_path: Path, python: Path
+) -> None:
+    run = tmp_path / "run"
+    write_arguments(write_checkpoint(run, 5), max_prompt_length=1536)
+    found = examined([run, "--python", python], status=0)
+    assert "RD838" in findings(found, "warning")
+    # What TRL had by itself until then, nobody need have set.
+    write_arguments(run / "checkpoint-5", max_prompt_length=512)
+    assert "RD838" not in findings(examined([run, "--python", python]))
+
+
+def test_a_page_shows_the_same_findings_and_is_the_only_thing_written(
+    watched_run: Path, python: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    arguments = ["doctor", str(watched_run), "--python", str(python), "--html", str(page)]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[-1] == f"wrote {page}"
+    content = page.read_text(encoding="utf-8")
+    assert "RD847" in content
+    assert "checkpoint-15 is unsound" in content
+    assert "<svg" in content
+    assert [each.name for each in tmp_path.iterdir()] == ["page.html"]
+    refused = CliRunner().invoke(app, [*arguments, "--report-only"])
+    assert refused.exit_code == 2
+    assert "--report-only and --preflight write nothing" in refused.stderr
+
+
+def test_a_page_replaces_no_file_that_is_none(watched_run: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "thesis.html"
+    precious.write_text("years of work", encoding="utf-8")
+    result = CliRunner().invoke(app, ["doctor", str(watched_run), "--html", str(precious)])
+    assert result.exit_code == 2
+    assert precious.read_text(encoding="utf-8") == "years of work"
+
+
+def preflight(*arguments: str | Path, **environ: str) -> tuple[int, list[str]]:
+    """Return the exit status and the lines of a preflight."""
+    result = CliRunner().invoke(app, ["doctor", "--preflight", *map(str, arguments)], env=environ)
+    lines = result.stdout.splitlines()
+    assert len(lines) <= 5
+    return result.exit_code, lines
+
+
+def test_a_preflight_lets_a_healthy_run_start_in_one_line(watched: Path) -> None:
+    status, lines = preflight(watched)
+    assert status == 0
+    (line,) = lines
+    assert line.startswith(f"{watched}: may start: resume from checkpoint-20, sound (judged ")
+
+
+def test_a_preflight_lets_a_first_start_be_one(tmp_path: Path) -> None:
+    assert preflight(tmp_path / "run")[0] == 0
+    (tmp_path / "run").mkdir()
+    assert preflight(tmp_path / "run") == (0, [f"{tmp_path / 'run'}: may start: no checkpoint yet"])
+
+
+def test_a_preflight_refuses_where_no_checkpoint_will_do(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for step in (5, 10):
+        (write_checkpoint(run, step) / "optimizer.pt").write_bytes(b"")
+    status, lines = preflight(run)
+    assert status == 1
+    assert lines[0] == f"{run}: refused: 1 error"
+    assert lines[1].startswith("  RD846 error: None of 2 checkpoints may be resumed from;")
+    assert lines[-1] == f"  what to do: resume-daemon doctor {run}"
+
+
+def test_a_preflight_refuses_variables_that_would_fork_the_curve(watched: Path) -> None:
+    status, lines = preflight(watched, WANDB_RUN_ID="other", WANDB_RESUME="must")
+    assert status == 1
+    assert "WANDB_RUN_ID names the W&B run other" in lines[1]
+
+
+def test_a_preflight_sees_them_without_a_daemon_as_well(
+    tmp_path: Path, real_wandb_directory: Path
+) -> None:
+    run = tmp_path / "run"
+    write_checkpoint(run, 5)
+    shutil.copytree(real_wandb_directory, run / "wandb", symlinks=True)
+    assert preflight(run)[0] == 0
+    assert preflight(run, WANDB_RUN_ID=REAL_RUN_ID, WANDB_RESUME="must")[0] == 0
+    assert preflight(run, WANDB_RUN_ID="other", WANDB_RESUME="must")[0] == 1
+
+
+def test_a_preflight_refuses_a_checkpoint_variable_that_leads_nowhere(watched: Path) -> None:
+    gone = str(watched / "checkpoint-900")
+    status, lines = preflight(watched, RESUME_FROM_CHECKPOINT_DIR=gone)
+    assert status == 1
+    assert lines[1].endswith("there is nothing.")
+
+
+def test_a_preflight_refuses_a_disk_that_cannot_hold_the_next_checkpoint(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    # A real file system of 1.5 MiB, where this user may mount one: a checkpoint has half a MiB.
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1536k", "tmpfs", disk],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("this user may not mount a file system")
+    try:
+        write_checkpoint(disk / "run", 5)
+        assert preflight(disk / "run")[0] == 0
+        (disk / "samples.bin").write_bytes(bytes(700 * 1024))
+        status, lines = preflight(disk / "run")
+        assert status == 1
+        assert lines[1].startswith("  RD852 error: ")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_preflight_does_not_trust_what_was_unsound_before_it_was_copied(
+    watched_run: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(watched_run, copy, symlinks=True)
+    status, lines = preflight(copy)
+    assert status == 1
+    assert "checkpoint-15 was unsound when it was last verified" in lines[1]
+    # In place, where nothing was touched, the verdict is the daemon's own.
+    status, lines = preflight(watched_run)
+    assert status == 0
+    assert "resume from checkpoint-10, sound" in lines[0]
+    assert lines[1].startswith("  RD847 warning: checkpoint-15 is unsound")
+
+
+def test_a_preflight_stays_within_five_lines_whatever_is_wrong(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (write_checkpoint(run, 5) / "optimizer.pt").write_bytes(b"")
+    wrong = {
+        "WANDB_RUN_ID": "a",
+        "WANDB_RESUME": "must",
+        "WANDB_RESUME_FROM": "b?_step=1",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "RESUME_FROM_CHECKPOINT_DIR": str(tmp_path / "x" / ("y" * 200)),
+    }
+    status, lines = preflight(run, **wrong)
+    assert status == 1
+    assert len(lines) == 5
+    assert "more; what to do" in lines[-1]
+
+
+def test_what_is_told_in_detail_holds_no_secret(watched: Path, python: Path) -> None:
+    secret = "0123456789abcdef" * 3
+    environ = {"WANDB_API_KEY": secret, "HF_TOKEN": secret, "SOMETHING": secret}
+    arguments = ["doctor", str(watched), "--python", str(python), "--detailed"]
+    shown = CliRunner().invoke(app, arguments, env=environ).stdout
+    assert secret not in shown
+    assert "      WANDB_API_KEY=***" in shown
+    assert "      name trl, version 1.16.0" in shown
+    assert "optimizer.pt" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -277,6 +470,10 @@ def test_without_a_run_the_machine_alone_is_examined(python: Path) -> None:
         (["{tmp}", "--checkpoint", "checkpoint-9"], "the run has no such checkpoint"),
         (["{tmp}", "--python", "{tmp}/file/python"], "there is no interpreter"),
         (["--checkpoint", "checkpoint-9"], "no run was given"),
+        (["--preflight"], "--preflight needs a run"),
+        (["--preflight", ""], "its name is empty"),
+        (["--preflight", "{tmp}/nowhere/run"], "there is no such directory"),
+        (["--preflight", "{tmp}/file"], "it is a file"),
     ],
 )
 def test_wrong_usage_is_a_sentence_and_status_two(

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+LONG = "max_prompt_length: 3\nmax_completion_length: 2\nmax_seq_length: 4\n"
+
 NAMES = {"files", "curriculum"}
 """Objects whose keys are names of files."""
 
 ARGUMENTS = {
     "verify": ["{run}/checkpoint-10", "--against", "{run}/checkpoint-5"],
     "status": ["{run}"],
+    "params": ["{run}", "--config", "{long}", "--auto-fix", "--state-dir", "{state}"],
     "alerts list": ["{run}"],
     "ledger verify": ["{run}"],
     "snapshots list": ["{run}"],
@@ -31,6 +34,8 @@ ARGUMENTS = {
     "report": ["{run}"],
     "doctor": ["{run}"],
     "cleanup": ["{run}"],
+    "backup": ["{run}", "--to", "{disk}", "--checkpoint", "checkpoint-10"],
+    "restore": ["{elsewhere}", "checkpoint-10", "--from", "{kept}"],
     "explain": [],
     "config check": ["{wrong}"],
 }
@@ -104,7 +109,15 @@ def test_every_json_key_that_a_command_prints_stands_in_its_section(
 ) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("bogus: 1\n", encoding="utf-8")
-    arguments = [each.format(run=watched_run, wrong=wrong) for each in ARGUMENTS[command]]
+    places = {"run": watched_run, "wrong": wrong, "state": tmp_path / "state"}
+    places["long"] = tmp_path / "long.yaml"
+    places["long"].write_text(LONG, encoding="utf-8")
+    for name in ("kept", "disk", "elsewhere"):
+        places[name] = tmp_path / name
+        places[name].mkdir()
+    if "{kept}" in ARGUMENTS[command]:
+        CliRunner().invoke(app, ["backup", str(watched_run), "--to", str(places["kept"])])
+    arguments = [each.format(**places) for each in ARGUMENTS[command]]
     with RunLock(watched_run / ".resume_daemon" / "lock"):
         printed = CliRunner().invoke(app, [*command.split(), "--json", *arguments]).stdout
     document = json.loads(printed)

@@ -262,6 +262,8 @@ def test_a_default_inside_an_expansion_is_changed_in_place() -> None:
         (YamlFile(), b"x: yes\n", b"yes", (True, False), b"x: no\n"),
         (YamlFile(), b"x: True\n", b"True", (True, False), b"x: False\n"),
         (YamlFile(), b"x: 0.04\n", b"0.04", (0.04, 1e-05), b"x: 1.0e-05\n"),
+        (YamlFile(), b"x: 6e-6\n", b"6e-6", (6e-06, 1e-05), b"x: 1.0e-05\n"),
+        (ShellFile(), b"X=6e-6\n", b"6e-6", (6e-06, 1e-05), b"X=1e-05\n"),
         (YamlFile(), b"x: abc\n", b"abc", ("abc", "yes"), b"x: 'yes'\n"),
         (YamlFile(), b"x: abc\n", b"abc", ("abc", "it's: #1"), b"x: 'it''s: #1'\n"),
         (YamlFile(), b'x: "abc"\n', b'"abc"', ("abc", 'a"b'), b'x: "a\\"b"\n'),

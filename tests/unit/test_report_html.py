@@ -256,7 +256,7 @@ def test_drift_that_is_over_looks_and_reads_other_than_drift_that_fires() -> Non
     text = page(facts(pairs=(Pair("a", 9, 9),), drifts=(over, now)))
     # Once in the picture, once where it is said what that looks like.
     assert text.count('class="resolved"') == text.count('class="firing"') == 2
-    assert "Drift began 2 times; 1 of them fire now" in text
+    assert "Drift began 2 times; 1 of them fires now" in text
     assert "20 at step 5" in text
     assert "30 at step 9" in text
 

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 _LANE: Final = 34
 _TOP: Final = 20
-_INDENT: Final = 40
-"""The lanes are named by words, which need more room than numbers."""
-
 _NAME: Final = "checkpoints"
 _TITLE: Final = "Checkpoints"
 _MAX_MARKS: Final = 2000
@@ -39,14 +36,12 @@ def picture(facts: Facts) -> Picture:
     placed = [row for row in facts.checkpoints if row.step is not None]
     drawn = placed[-_MAX_MARKS:]
     bottom = _TOP + _LANE * len(lanes)
-    x = scale([facts.highest_step()], LEFT + _INDENT, RIGHT, zero=True)
+    x = scale([facts.highest_step()], LEFT, RIGHT, zero=True)
     parts = []
     for number, verdict in enumerate(lanes):
         at = _TOP + _LANE * (number + 0.5)
-        parts.append(tag("line", x1=LEFT + _INDENT, x2=RIGHT, y1=at, y2=at, class_="grid"))
-        parts.append(
-            tag("text", text(verdict), x=LEFT + _INDENT - 12, y=at + 4, class_="tick y lane")
-        )
+        parts.append(tag("line", x1=LEFT, x2=RIGHT, y1=at, y2=at, class_="grid"))
+        parts.append(tag("text", text(verdict), x=LEFT - 12, y=at + 4, class_="tick y lane"))
         parts += [
             _mark(row, x.at(row.step or 0), at, best=row.checkpoint == facts.newest_sound)
             for row in drawn

@@ -225,4 +225,4 @@ def _short(stage: str) -> str:
     return stage if len(stage) <= _SHORT else f"{stage[: _SHORT - 1]}…"
 
 
-_SHORT: Final = 8
+_SHORT: Final = 13

@@ -27,6 +27,11 @@ _NAME: Final = "drift"
 _TITLE: Final = "Drift"
 _TRACKER: Final = "RD6"
 _MAX_MARKS: Final = 200
+_PLACED: Final = 4
+_NAMED: Final = 30
+"""Marks up to which their step, and their amount, stand beside them."""
+_CHARACTER: Final = 7
+"""Width of a character beside a mark."""
 
 
 def picture(facts: Facts) -> Picture:
@@ -58,7 +63,7 @@ def picture(facts: Facts) -> Picture:
         _HEIGHT,
         value_axis(y, LEFT, RIGHT, "rows of W&B", whole=True),
         step_axis(x, _TOP, _BOTTOM, "the trainer's step"),
-        *(_mark(each, x, y) for each in drawn),
+        *(_mark(each, x, y, _words(each, len(drawn))) for each in drawn),
     )
     key = legend(
         [
@@ -71,12 +76,20 @@ def picture(facts: Facts) -> Picture:
     return Picture(_NAME, _TITLE, said, key + svg, cut, shown)
 
 
-def _mark(drift: Drift, x: Scale, y: Scale) -> str:
+def _words(drift: Drift, among: int) -> str:
+    """Return what stands beside a mark: the fewer there are, the more."""
+    if among > _NAMED:
+        return ""
+    amount = number_words(drift.amount or 0)
+    return amount if among > _PLACED else f"{amount} at step {drift.trainer_step}"
+
+
+def _mark(drift: Drift, x: Scale, y: Scale, words: str) -> str:
     amount = drift.amount or 0
     place, height = x.at(drift.trainer_step or 0), y.at(amount)
     state = "firing" if drift.until is None else "resolved"
-    # Beside the last mark there is no room at the right.
-    side = "tick end" if place > RIGHT - 60 else "tick"
+    # At the right end there is room on the left side only.
+    side = "tick end" if place + 9 + _CHARACTER * len(words) > RIGHT else "tick"
     return "".join(
         (
             tag("line", x1=place, x2=place, y1=y.at(0), y2=height, class_=f"stem {state}"),
@@ -90,7 +103,7 @@ def _mark(drift: Drift, x: Scale, y: Scale) -> str:
             ),
             tag(
                 "text",
-                text(f"{number_words(amount)} at step {drift.trainer_step}"),
+                text(words),
                 x=place + (-9 if "end" in side else 9),
                 y=height + 4,
                 class_=f"{side} strong",
@@ -114,5 +127,5 @@ def _row(drift: Drift) -> list[str]:
 def _said(count: int, firing: int) -> str:
     if count == 1:
         return f"Drift began once, and {'fires still' if firing else 'is over'}."
-    still = "none of them fires" if not firing else f"{firing} of them fire"
+    still = "none of them fires" if not firing else f"{firing} of them fire{'s' * (firing == 1)}"
     return f"Drift began {count} times; {still} now. The newest:"

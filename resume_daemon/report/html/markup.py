@@ -49,15 +49,9 @@ def tag(name: str, /, *inner: str, **attributes: object) -> str:
 
 
 def table(headers: list[str], rows: list[list[str]], caption: str) -> str:
-    """Return a table of texts; numbers stand at the right."""
+    """Return a table of texts; digits of numbers are of one width."""
     head = tag("tr", *(tag("th", text(each), scope="col") for each in headers))
-    body = [
-        tag(
-            "tr",
-            *(tag("td", text(cell), class_="number" if _is_number(cell) else None) for cell in row),
-        )
-        for row in rows
-    ]
+    body = [tag("tr", *(tag("td", text(cell), class_=_kind(cell)) for cell in row)) for row in rows]
     return tag(
         "div",
         tag("table", tag("caption", text(caption)), tag("thead", head), tag("tbody", *body)),
@@ -65,5 +59,11 @@ def table(headers: list[str], rows: list[list[str]], caption: str) -> str:
     )
 
 
-def _is_number(cell: str) -> bool:
-    return cell == "-" or cell.removeprefix("-").replace(".", "", 1).isdigit()
+def _kind(cell: str) -> str | None:
+    if cell == "-" or cell.removeprefix("-").replace(".", "", 1).isdigit():
+        return "number"
+    return "short" if len(cell) <= _SHORT else None
+
+
+_SHORT: Final = 24
+"""Characters up to which a cell is not broken into lines."""

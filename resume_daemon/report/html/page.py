@@ -88,7 +88,9 @@ def _answer(facts: Facts) -> str:
         said = tag("strong", text(f"Resume from {facts.newest_sound}"))
         said += tag("p", "the newest sound checkpoint on record: ", tag("code", text(how)))
         return tag("div", said, shown, class_="answer")
+    kind = "answer none"
     if facts.records is None:
+        kind = "answer unknown"
         why = "No daemon has watched this run"
         hint = f"resume-daemon run {shlex.quote(facts.run)}"
         more = "so nothing is on record; from now on: "
@@ -97,7 +99,7 @@ def _answer(facts: Facts) -> str:
         hint = f"resume-daemon plan {shlex.quote(facts.run)}"
         more = "no checkpoint on record is sound; what can be done: "
     said = tag("strong", text(why)) + tag("p", text(more), tag("code", text(hint)))
-    return tag("div", said, shown if tiles else "", class_="answer none")
+    return tag("div", said, shown if tiles else "", class_=kind)
 
 
 def _firing(facts: Facts) -> str:

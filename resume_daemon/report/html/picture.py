@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WIDTH: Final = 760
-LEFT: Final = 64
+LEFT: Final = 96
 RIGHT: Final = 744
 """Where the data begin and end, in units of the picture."""
 
@@ -79,8 +79,14 @@ def value_axis(y: Scale, left: float, right: float, label: str, *, whole: bool =
     return "".join(parts)
 
 
+_DENSE: Final = 300
+"""Points from which on a line is drawn thin, or a noisy one would be a band."""
+
+
 def line(points: Sequence[tuple[float, float]], style: str) -> str:
     """Return a line through points of the picture; a single one is a dot."""
+    if len(points) > _DENSE:
+        style = f"{style} dense"
     if len(points) == 1:
         return tag("circle", cx=points[0][0], cy=points[0][1], r=2, class_=f"{style} dot")
     path = " ".join(f"{x:g},{y:g}" for x, y in points)

@@ -27,6 +27,8 @@ _TOP, _BOTTOM, _HEIGHT = 34, 290, 340
 _NAME: Final = "step-pairs"
 _TITLE: Final = "Step pairs"
 _MAX_MARKS: Final = 400
+_LARGE_MARKS: Final = 40
+"""Checkpoints up to which their marks are large: more of them would hide the lines."""
 
 
 def picture(facts: Facts) -> Picture:
@@ -57,8 +59,8 @@ def picture(facts: Facts) -> Picture:
             tag("title", text(f"{name}: W&B {p.tracker_step}, trainer {p.trainer_step}")),
             cx=x.at(p.trainer_step),
             cy=y.at(p.tracker_step),
-            r=4,
-            class_="mark",
+            r=4 if len(at_checkpoints) <= _LARGE_MARKS else 1.8,
+            class_="mark" if len(at_checkpoints) <= _LARGE_MARKS else "mark small",
         )
         for name, p in list(at_checkpoints.items())[-_MAX_MARKS:]
     ]
