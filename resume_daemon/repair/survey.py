@@ -15,7 +15,7 @@ from resume_daemon.findings import Verdict
 from resume_daemon.layouts.registry import checkpoints_in, list_checkpoint, step_of
 from resume_daemon.ledger.queries import RunState, fold
 from resume_daemon.ledger.reader import read_records
-from resume_daemon.manifest import find_manifest, read_manifest
+from resume_daemon.manifest import find_manifest, read_manifest, recorded_manifest
 from resume_daemon.repair.facts import CheckpointFacts, RunFacts
 from resume_daemon.repair.gathering import (
     Places,
@@ -200,7 +200,9 @@ class _Look:
 
     def _verify(self, path: Path, older: Sequence[str]) -> Verification:
         before = [m for name in older[:2] if (m := self._manifest(name)) is not None]
-        recorded = self._sound(path.name) or self._manifest(path.name)
+        recorded = None
+        if self._state is not None:
+            recorded = recorded_manifest(self._state.manifests / f"{path.name}.json")
         return verify(
             path,
             boundary=self._run,

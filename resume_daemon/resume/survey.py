@@ -22,7 +22,7 @@ from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.registry import checkpoints_in, layout_of, list_checkpoint, step_of
 from resume_daemon.ledger.queries import RunState, fold
 from resume_daemon.ledger.reader import read_records
-from resume_daemon.manifest import read_manifest
+from resume_daemon.manifest import read_manifest, recorded_manifest
 from resume_daemon.resume.plan import (
     Candidate,
     CurriculumPoint,
@@ -199,10 +199,15 @@ class _Judge:
         return verify(
             path,
             boundary=self._run,
-            references=References.after(before, self._manifest(path.name)),
+            references=References.after(before, self._recorded(path.name)),
             options=self._options,
             progress=self._watch(path),
         )
+
+    def _recorded(self, name: str) -> Manifest | None:
+        if self._state is None:
+            return None
+        return recorded_manifest(self._state.manifests / f"{name}.json")
 
     def _manifest(self, name: str) -> Manifest | None:
         if self._state is None:

@@ -12,7 +12,11 @@ import pytest
 
 from resume_daemon.findings import Verdict
 from resume_daemon.formats.torch_file import read_torch_file
+from resume_daemon.ledger.queries import fold
+from resume_daemon.ledger.reader import read_records
+from resume_daemon.repair.aftermath import verify_after
 from resume_daemon.repair.proposals import Proposal, Unrepaired
+from resume_daemon.state_directory import find_state_directory
 from tests.checkpoints import edit_state, shard, write_checkpoint, write_json
 from tests.real.damages import DAMAGES, Damage
 from tests.repairing import carry_out, proposed, told
@@ -54,27 +58,64 @@ OUTCOMES = {
     "tokenizer.json missing": RESTORED,
 }
 
+REBUILT = ["scheduler"]
+NOT_REBUILT = ["not trainer_state", "quarantine"]
+LEFT = ["not quarantine"]
+
+NEVER_WATCHED = {
+    **{name: QUARANTINED for name, outcome in OUTCOMES.items() if outcome is QUARANTINED},
+    **{name: LEFT for name, outcome in OUTCOMES.items() if outcome is not QUARANTINED},
+    "scheduler.pt missing": REBUILT,
+    "scheduler.pt from another step": REBUILT,
+    "rng_state.pth cut": QUARANTINED,
+    "trainer_state.json missing": NOT_REBUILT,
+    "trainer_state.json cut": NOT_REBUILT,
+    "wrong global_step": NOT_REBUILT,
+    "config.json cut": QUARANTINED,
+}
+"""The same where nothing was kept, and the damaged checkpoint is the newest (tests/real)."""
+
+WORDS = {
+    ("quarantine",): "quarantined",
+    ("small_file",): "restored byte for byte",
+    ("scheduler",): "rebuilt, equal in every value",
+    ("not trainer_state", "quarantine"): "quarantined: nothing later tells the state",
+    ("not quarantine",): "said: nothing proves what it was",
+    ("not small_file", "not quarantine"): "said: no copy is kept",
+}
+"""What docs/repairs.md says of an outcome."""
+
 
 @pytest.fixture(scope="session")
 def watched_whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run of three sound checkpoints that a daemon has seen, each with its curriculum."""
     root = tmp_path_factory.mktemp("whole")
     run = root / "run"
-    config = root / "config.yaml"
-    config.write_text(f"run: {run}\nwatch: {{settle_seconds: 0.2}}\n", encoding="utf-8")
     for last in (5, 10, 15):
         run.mkdir(exist_ok=True)
         history = [{"step": n, "performance": 0.5, "stage": 0} for n in range(1, last + 1)]
         state = {"current_stage": last // 6, "performance_history": history, "timestamp": "t"}
         write_json(run / CURRICULUM, state)
         write_checkpoint(run, last)
-        subprocess.run(
-            [sys.executable, "-m", "resume_daemon", "run", "--once", "--config", str(config)],
-            capture_output=True,
-            timeout=50,
-            check=False,
-        )
+        once(run)
     return run
+
+
+def once(run: Path) -> None:
+    """Let a daemon process what is there."""
+    config = run.parent / "config.yaml"
+    config.write_text(f"run: {run}\nwatch: {{settle_seconds: 0.2}}\n", encoding="utf-8")
+    subprocess.run(
+        [sys.executable, "-m", "resume_daemon", "run", "--once", "--config", str(config)],
+        capture_output=True,
+        timeout=50,
+        check=False,
+    )
+
+
+def verdict_of(run: Path) -> str:
+    known = fold(read_records(run / ".resume_daemon" / "ledger.jsonl"))
+    return known.checkpoints[NEWEST].verdict
 
 
 @pytest.fixture
@@ -109,6 +150,36 @@ def damage_of(damage: Damage) -> Callable[[Path, Path], None]:
 
 def test_the_table_has_every_damage() -> None:
     assert set(OUTCOMES) == {damage.name for damage in DAMAGES}
+
+
+def test_the_page_of_repairs_has_the_same_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "repairs.md").read_text(encoding="utf-8")
+    for damage in DAMAGES:
+        trainer = "trains on in silence" if damage.silent else "raises"
+        outcomes = (OUTCOMES[damage.name], NEVER_WATCHED[damage.name])
+        kept, never = (WORDS[tuple(outcome)] for outcome in outcomes)
+        assert f"\n| {damage.name} | {trainer} | {kept} | {never} |\n" in page
+
+
+def test_a_daemon_that_judged_the_damage_calls_what_was_repaired_sound(run: Path) -> None:
+    scheduler = run / NEWEST / "scheduler.pt"
+    scheduler.write_bytes(scheduler.read_bytes()[:-1])
+    once(run)
+    assert verdict_of(run) == "unsound"
+    carry_out(proposed(run).outcomes)
+    once(run)
+
+    assert verdict_of(run) == "sound"
+
+
+def test_what_was_rebuilt_is_not_held_against_what_it_replaced(run: Path) -> None:
+    checkpoint = run / "checkpoint-10"
+    state = checkpoint / "trainer_state.json"
+    state.write_bytes(state.read_bytes() + b" \n")
+    known = find_state_directory(run, None)
+
+    assert verify_after(run, known, checkpoint.name, ()).verdict is Verdict.UNSOUND
+    assert verify_after(run, known, checkpoint.name, [state.name]).verdict is Verdict.SOUND
 
 
 def test_nothing_is_proposed_about_the_files_of_a_whole_run(run: Path) -> None:
