@@ -41,6 +41,22 @@ _PYTHON: Any = typer.Option(
     help="The trainer's interpreter or its environment; by default the one on PATH.",
 )
 
+_CODE: Any = typer.Option(
+    None,
+    "--code",
+    metavar="PATH",
+    readable=False,
+    help="The training's own code: is it whole? It is parsed, and never imported.",
+)
+_HTML: Any = typer.Option(
+    None,
+    "--html",
+    metavar="FILE",
+    dir_okay=False,
+    readable=False,
+    help="Write it with the run's pictures as one page; an older report there is replaced.",
+)
+
 
 def command(
     run: Path | None = _RUN,
@@ -50,6 +66,7 @@ def command(
     ),
     checkpoint: str | None = _CHECKPOINT,
     python: Path | None = _PYTHON,
+    code: Path | None = _CODE,
     deep: bool = typer.Option(
         False, "--deep", help="Read every byte of checkpoints that no daemon has verified."
     ),
@@ -60,6 +77,7 @@ def command(
     report_only: bool = typer.Option(
         False, "--report-only", help="Write nothing at all; refuses options that would."
     ),
+    html: Path | None = _HTML,
     as_json: bool = JSON_OPTION,
     state_dir: Path | None = STATE_DIR,
 ) -> None:
@@ -71,23 +89,58 @@ def command(
     from resume_daemon.doctor.subject import Wishes  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.report.diagnosis import diagnosis_lines, preflight_lines  # noqa: PLC0415
 
-    del report_only  # Nothing is written but what an option asks for.
+    if html is not None:
+        _check_html(html, run, refused=report_only or preflight)
     shown = None if run is None else os.fspath(run)
     if preflight and (run is None or _is_to_come(run)):
         if run is None:
             raise UsageError("examine", None, "--preflight needs a run", hint="Name it.")
         say(f"{shown}: may start: there is no such directory yet, so this is the first start")
         return
-    wishes = Wishes(python=python, deep=deep, run_id=run_id, brief=preflight)
+    wishes = Wishes(python=python, deep=deep, run_id=run_id, code=code, brief=preflight)
     found = _examined(run, state_dir, wishes, checkpoint, show=deep and not as_json)
+    if html is not None and run is not None:
+        _write_html(html, run, state_dir, found)
     if as_json:
         print_json(found.as_json())
     else:
         lines = diagnosis_lines(found, shown, detailed=detailed)
         for line in preflight_lines(found, shown) if preflight and shown is not None else lines:
             say(line)
+        if html is not None:
+            say(f"wrote {html}")
     if found.failed:
         raise typer.Exit(1)
+
+
+def _check_html(html: Path, run: Path | None, *, refused: bool) -> None:
+    """Make sure, before anything is read, that the page can and may be written.
+
+    Raises:
+        UsageError: It may not.
+    """
+    from resume_daemon.report.html.writing import check_target  # noqa: PLC0415 - only for a page
+
+    operation = "write the report"
+    if refused:
+        reason = "--report-only and --preflight write nothing"
+        raise UsageError(operation, html, reason, hint="Leave one of the two out.")
+    if run is None:
+        raise UsageError(operation, html, "a page is about a run", hint="Name the run.")
+    check_target(html)
+
+
+def _write_html(html: Path, run: Path, state_dir: Path | None, found: Diagnosis) -> None:
+    from resume_daemon.doctor.diagnosis import by_gravity  # noqa: PLC0415 - only for a page
+    from resume_daemon.report.html.facts import Theme  # noqa: PLC0415 - only for a page
+    from resume_daemon.report.html.writing import write_report  # noqa: PLC0415 - as above
+
+    real, state = run_and_state(run, state_dir, "examine")
+    themes = [
+        Theme(each.name, each.summary, tuple(by_gravity(each.findings)))
+        for each in found.gravest_first()
+    ]
+    write_report(html, real, state, themes)
 
 
 def _is_to_come(run: Path) -> bool:

@@ -84,7 +84,8 @@ class DependencyFacts:
         interpreter: Whose packages they are, or None where there is no Python.
         installed: Its packages.
         needed: Why a package is needed, by name; one that is not here may be missing.
-        settings: Names of settings that the next start would be given.
+        settings: Names of settings that the checkpoint was trained with.
+        believed: Whether this is the trainer's interpreter, as far as can be told.
         platform: Values of the environment markers that are known of that interpreter.
         written_with: Versions that wrote the newest checkpoint, by package.
     """
@@ -93,15 +94,9 @@ class DependencyFacts:
     installed: Installed
     needed: Mapping[str, str]
     settings: Collection[str] = ()
+    believed: bool = True
     platform: Mapping[str, str] | None = None
     written_with: Mapping[str, str] | None = None
-
-    @property
-    def believed(self) -> bool:
-        """Whether this is the trainer's interpreter, as far as can be told."""
-        return self.interpreter is not None and (
-            self.interpreter.chosen or "torch" in self.installed.first
-        )
 
 
 def check(facts: DependencyFacts) -> Iterator[Finding]:
@@ -120,7 +115,13 @@ def check(facts: DependencyFacts) -> Iterator[Finding]:
     versions = {name: each.version for name, each in found.items()}
     for each in met(versions, facts.settings):
         held = ", ".join(f"{name} {versions[name]}" for name in each.versions)
-        yield COMBINATION.finding(f"{held}: {each.message}.", hint=each.hint)
+        # A setting is known from the past alone, and the script may have been changed since.
+        doubt = "; the checkpoint was trained with it" if each.setting else ""
+        yield COMBINATION.finding(
+            f"{held}: {each.message}{doubt}.",
+            severity=Severity.WARNING if each.setting else None,
+            hint=each.hint,
+        )
     for name in PACKAGES:
         if (package := found.get(name)) is not None:
             yield from _requirements(package, found, facts.platform or {})

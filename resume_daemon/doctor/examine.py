@@ -8,11 +8,13 @@ from resume_daemon.doctor.diagnosis import Diagnosis, Section
 from resume_daemon.doctor.themes import (
     checkpoints_theme,
     clock_theme,
+    code_theme,
     curriculum_theme,
     dependencies_theme,
     disk_theme,
     environment_theme,
     limits_theme,
+    parameters_theme,
     permissions_theme,
     tracker_theme,
 )
@@ -35,22 +37,30 @@ NOT_EXAMINED = Code(
 )
 
 
-MACHINE = (environment_theme, dependencies_theme, limits_theme)
+MACHINE = (environment_theme, dependencies_theme, code_theme, limits_theme)
 """What can be said without a run."""
 
 RUN = (
     checkpoints_theme,
     environment_theme,
     tracker_theme,
+    parameters_theme,
     curriculum_theme,
     dependencies_theme,
+    code_theme,
     disk_theme,
     permissions_theme,
     clock_theme,
     limits_theme,
 )
 
-PREFLIGHT = (checkpoints_theme, environment_theme, curriculum_theme, disk_theme)
+PREFLIGHT = (
+    checkpoints_theme,
+    environment_theme,
+    parameters_theme,
+    curriculum_theme,
+    disk_theme,
+)
 """What may refuse a start, and takes no second."""
 
 

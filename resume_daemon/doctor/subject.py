@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from resume_daemon.doctor.host import Host
     from resume_daemon.doctor.interpreter import Interpreter
+    from resume_daemon.parameters.facts import Facts as ParameterFacts
     from resume_daemon.resume.plan import ResumePlan
     from resume_daemon.state_directory import StateDirectory
 
@@ -44,6 +45,7 @@ class Wishes:
         checkpoint: Name of the only checkpoint that is considered, or None for all.
         deep: Whether every byte is read of what no daemon has verified.
         run_id: The W&B run that goes on, where there are several.
+        code: The training's own code, a package or a file; None where it is not looked at.
         brief: Whether only what may refuse a start is looked at.
     """
 
@@ -51,6 +53,7 @@ class Wishes:
     checkpoint: str | None = None
     deep: bool = False
     run_id: str | None = None
+    code: Path | None = None
     brief: bool = False
 
 
@@ -149,6 +152,30 @@ class Subject:
             named=self.wishes.run_id,
             wandb_version=wandb.version if wandb is not None else None,
         )
+
+    @cached_property
+    def parameters(self) -> ParameterFacts:
+        """What the run was, and will be, trained with.
+
+        Raises:
+            ResumeDaemonError: The run cannot be listed.
+        """
+        from resume_daemon.parameters.survey import Request  # noqa: PLC0415 - only of a run
+        from resume_daemon.parameters.survey import survey as read_all  # noqa: PLC0415 - as above
+
+        request = Request(self.wishes.checkpoint)
+        if self.wishes.brief:
+            request = replace(request, most=1)
+        found = read_all(self.run, self.state, request, self.host.environ)
+        if self.wishes.brief or not self.believed:
+            return found
+        return replace(found, versions={d.name: d.version for d in self.installed.first.values()})
+
+    @property
+    def believed(self) -> bool:
+        """Whether the interpreter is the trainer's, as far as can be told."""
+        found = self.interpreter
+        return found is not None and (found.chosen or "torch" in self.installed.first)
 
     @cached_property
     def network(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +17,21 @@ from resume_daemon.doctor import (
     environment,
     kernel,
     limits,
+    package,
     permissions,
     places,
     tracking,
 )
 from resume_daemon.doctor.diagnosis import Section
 from resume_daemon.doctor.masking import shown
+from resume_daemon.doctor.package_files import package_facts
 from resume_daemon.lock import holder
+from resume_daemon.parameters.checks import check as check_parameters
+from resume_daemon.parameters.checks import fitting
 from resume_daemon.resume.environment import CHECKPOINT_VARIABLE
 
 if TYPE_CHECKING:
     from resume_daemon.doctor.subject import Subject
-    from resume_daemon.doctor.trained import Trained
 
 _OLD_DEFAULT_PROMPT = 512
 """TRL's own max_prompt_length until it was removed: found in a checkpoint, nobody need have set
@@ -150,6 +154,27 @@ def curriculum_theme(subject: Subject) -> Section:
     )
 
 
+def parameters_theme(subject: Subject) -> Section:
+    """Examine: whether what the next start is given fits, and fits the past."""
+    facts = subject.parameters
+    findings = tuple(check_parameters(facts))
+    summary = "; ".join(fitting(facts))
+    if not summary:
+        summary = f"{len(facts.parameters)} read, and no length to hold against a limit"
+    return Section(
+        "parameters",
+        summary if facts.parameters else "nothing says what the run is trained with",
+        findings,
+        {
+            "sources": sorted({each.source.label for each in facts.settings}),
+            "not_read": [
+                {"path": None if each.path is None else str(each.path), "reason": each.reason}
+                for each in facts.unread
+            ],
+        },
+    )
+
+
 def dependencies_theme(subject: Subject) -> Section:
     """Examine: whether the trainer's packages are there and fit."""
     interpreter = subject.interpreter
@@ -158,7 +183,8 @@ def dependencies_theme(subject: Subject) -> Section:
         interpreter=interpreter,
         installed=subject.installed,
         needed=_needed(subject),
-        settings=_settings(subject.trained),
+        settings=_settings(subject),
+        believed=subject.believed,
         platform={"python_version": version, "python_full_version": f"{version}.0"}
         if version
         else {},
@@ -205,12 +231,42 @@ def _needed(subject: Subject) -> dict[str, str]:
     return found
 
 
-def _settings(told: Trained) -> frozenset[str]:
-    """Return the settings that somebody gave the trainer, as far as a checkpoint can tell."""
-    prompt = told.arguments.get("max_prompt_length")
-    return (
-        frozenset() if prompt in {None, _OLD_DEFAULT_PROMPT} else frozenset({"max_prompt_length"})
+def _settings(subject: Subject) -> frozenset[str]:
+    """Return the settings that only the checkpoint shows that somebody gave the trainer.
+
+    Of those that the next start is seen to be given, ``parameters`` says what is refused.
+    """
+    name = "max_prompt_length"
+    prompt = subject.trained.arguments.get(name)
+    if prompt in {None, _OLD_DEFAULT_PROMPT} or not subject.given:
+        return frozenset()
+    return frozenset() if subject.parameters.next_start(name) else frozenset({name})
+
+
+def code_theme(subject: Subject) -> Section:
+    """Examine: whether the training's own code is whole.
+
+    Raises:
+        UsageError: There is none where the user said.
+    """
+    if subject.wishes.code is None:
+        return Section("code", "not looked at; --code names it")
+    version = subject.interpreter.version if subject.interpreter is not None else None
+    newer = version is not None and _numbers(version) > sys.version_info[:2]
+    facts = package_facts(subject.wishes.code, newer=newer)
+    return Section(
+        "code",
+        package.summary(facts),
+        tuple(package.check(facts)),
+        {
+            "modules": sorted(facts.modules),
+            "left_out": facts.left_out,
+        },
     )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def disk_theme(subject: Subject) -> Section:

@@ -265,8 +265,101 @@ def test_without_a_run_the_machine_alone_is_examined(python: Path) -> None:
     assert {each["name"] for each in found["sections"]} == {
         "environment",
         "dependencies",
+        "code",
         "limits",
     }
+
+
+def write_lengths(run: Path, completion: int) -> None:
+    """Write the guide's own example into the configuration that lies in the run."""
+    lines = ["max_seq_length: 4096", "max_prompt_length: 1536", "learning_rate: 1.0e-5"]
+    lines.append(f"max_completion_length: {completion}")
+    (run / "train.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_lengths_that_fit_exactly_are_fine_and_one_token_more_is_an_error(
+    tmp_path: Path, python: Path
+) -> None:
+    run = tmp_path / "run"
+    write_checkpoint(run, 5)
+    write_lengths(run, 2560)
+    found = section(examined([run], status=0), "parameters")
+    assert "1536 + max_completion_length 2560 = 4096 fits max_seq_length" in found["summary"]
+    assert preflight(run)[0] == 0
+    write_lengths(run, 2561)
+    assert "RD801" in findings(examined([run], status=1), "error")
+    status, lines = preflight(run)
+    assert status == 1
+    assert lines[1].startswith("  RD801 error: ")
+
+
+def test_what_the_installed_trainer_refuses_is_said_by_its_version(
+    tmp_path: Path, python: Path
+) -> None:
+    run = tmp_path / "run"
+    write_checkpoint(run, 5)
+    write_lengths(run, 2560)
+    found = examined([run, "--python", python])
+    said = [each["message"] for each in section(found, "parameters")["findings"]]
+    assert any("max_prompt_length" in each and "refused by trl 1.16" in each for each in said)
+    assert "RD838" not in findings(found)
+
+
+def test_a_setting_that_only_the_checkpoint_shows_is_held_against_the_version_as_well(
+    tmp_path: Path, python: Path
+) -> None:
+    run = tmp_path / "run"
+    write_arguments(write_checkpoint(run, 5), max_prompt_length=1536)
+    found = examined([run, "--python", python], status=0)
+    assert "RD838" in findings(found, "warning")
+    # What TRL had by itself until then, nobody need have set.
+    write_arguments(run / "checkpoint-5", max_prompt_length=512)
+    assert "RD838" not in findings(examined([run, "--python", python]))
+
+
+def test_code_that_is_named_is_part_of_the_examination_and_is_not_run(
+    watched: Path, python: Path, tmp_path: Path
+) -> None:
+    package = tmp_path / "configs"
+    package.mkdir()
+    marker = tmp_path / "it ran"
+    (package / "__init__.py").write_text(
+        f"open({str(marker)!r}, 'w').close()\nfrom .script import ScriptConfig\n", encoding="utf-8"
+    )
+    found = examined([watched, "--python", python, "--code", package], status=1)
+    assert [each["code"] for each in section(found, "code")["findings"]] == ["RD866"]
+    (package / "script.py").write_text("class ScriptConfig: ...\n", encoding="utf-8")
+    found = examined([watched, "--python", python, "--code", package], status=0)
+    assert section(found, "code")["findings"] == []
+    assert not marker.exists()
+    missing = CliRunner().invoke(app, ["doctor", "--code", str(tmp_path / "nowhere")])
+    assert missing.exit_code == 2
+
+
+def test_a_page_shows_the_same_findings_and_is_the_only_thing_written(
+    watched_run: Path, python: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    arguments = ["doctor", str(watched_run), "--python", str(python), "--html", str(page)]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[-1] == f"wrote {page}"
+    content = page.read_text(encoding="utf-8")
+    assert "RD847" in content
+    assert "checkpoint-15 is unsound" in content
+    assert "<svg" in content
+    assert [each.name for each in tmp_path.iterdir()] == ["page.html"]
+    refused = CliRunner().invoke(app, [*arguments, "--report-only"])
+    assert refused.exit_code == 2
+    assert "--report-only and --preflight write nothing" in refused.stderr
+
+
+def test_a_page_replaces_no_file_that_is_none(watched_run: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "thesis.html"
+    precious.write_text("years of work", encoding="utf-8")
+    result = CliRunner().invoke(app, ["doctor", str(watched_run), "--html", str(precious)])
+    assert result.exit_code == 2
+    assert precious.read_text(encoding="utf-8") == "years of work"
 
 
 def preflight(*arguments: str | Path, **environ: str) -> tuple[int, list[str]]:
