@@ -38,6 +38,7 @@ def command(
     checkpoint: str | None = typer.Option(
         None, "--checkpoint", metavar="NAME", help="The checkpoint to compare with; the newest."
     ),
+    script: list[Path] | None = _files("--script", "A launch script; may be given again."),
     config: list[Path] | None = _files("--config", "YAML or JSON; may be given again."),
     env_file: list[Path] | None = _files("--env-file", "An environment file, likewise."),
     auto_fix: bool = AUTO_FIX,
@@ -72,6 +73,7 @@ def command(
     missing = "Give the trainer's output directory."
     real = check_run(run, "read the parameters of", missing=missing)
     named = SourceFiles(
+        scripts=_absolute(script),
         configurations=_absolute(config),
         environment_files=_absolute(env_file),
     )
@@ -116,7 +118,7 @@ def _show(facts: Facts, findings: list[Finding], *, show_all: bool) -> None:
     if hidden := len(facts.parameters) - len(rows):
         say(f"{hidden} more that only the past says; --all shows them")
     if not facts.parameters:
-        say("nothing says what it is trained with; name files with --config")
+        say("nothing says what it is trained with; name files with --script or --config")
     for each in facts.unread:
         say(f"not read: {each.path}: {each.reason}")
     for sentence in fitting(facts):

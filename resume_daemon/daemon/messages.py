@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from resume_daemon.alerting.outbox import Closed
     from resume_daemon.curriculum.snapshot import SnapshotIndex
     from resume_daemon.curriculum.state import StateRead
+    from resume_daemon.daemon.backup_task import BackupJob, BackupResult
     from resume_daemon.log_events.events import LogEvent
     from resume_daemon.log_events.follow import Position
     from resume_daemon.scrub import Scrub
@@ -57,6 +58,14 @@ class Snapshotted:
     checkpoint: str
     fingerprint: str
     result: SnapshotIndex | ResumeDaemonError
+
+
+@dataclass(frozen=True, slots=True)
+class BackupDone:
+    """The backup task did a job, or could not."""
+
+    job: BackupJob
+    result: BackupResult | ResumeDaemonError
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +119,7 @@ Message = (
     | Verified
     | Scrubbed
     | Snapshotted
+    | BackupDone
     | StatesRead
     | TrackerPolled
     | LogRead

@@ -53,7 +53,7 @@ HARMLESS_CHANGED = Code(
     "Nothing, unless the script gives the parameter a meaning of its own.",
 )
 
-_MODEL: Final = frozenset(
+MODEL: Final = frozenset(
     {
         "model",
         "model_id",
@@ -68,7 +68,7 @@ _MODEL: Final = frozenset(
         "num_hidden_layers",
     }
 )
-_EXPERIMENT: Final = frozenset(
+EXPERIMENT: Final = frozenset(
     {
         # The optimizer and its schedule.
         "learning_rate",
@@ -184,9 +184,9 @@ class Change:
 
 def grade(name: str) -> Severity:
     """Return how much a change of a parameter matters; see the table of this module."""
-    if name in _MODEL:
+    if name in MODEL:
         return Severity.ERROR
-    return Severity.WARNING if name in _EXPERIMENT else Severity.INFO
+    return Severity.WARNING if name in EXPERIMENT else Severity.INFO
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:

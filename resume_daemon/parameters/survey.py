@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 from resume_daemon.errors import ResumeDaemonError, UsageError
 from resume_daemon.layouts.registry import checkpoints_in
 from resume_daemon.parameters.facts import CheckpointFacts, Facts, Unread
-from resume_daemon.parameters.names import canonical
+from resume_daemon.parameters.names import KNOWN, canonical
+from resume_daemon.parameters.next_start import given_to_next_start
 from resume_daemon.parameters.resolve import resolve
+from resume_daemon.parameters.secrets import without_secrets
 from resume_daemon.parameters.sources.checkpoint import read_checkpoint, read_model_configuration
 from resume_daemon.parameters.sources.discovery import (
     SourceFiles,
@@ -20,8 +22,7 @@ from resume_daemon.parameters.sources.discovery import (
     kind_of,
     sort_by_kind,
 )
-from resume_daemon.parameters.sources.environment import read_environment
-from resume_daemon.parameters.sources.every import READERS
+from resume_daemon.parameters.sources.every import read_file
 from resume_daemon.parameters.values import Source, SourceKind
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 MAX_CHECKPOINTS: Final = 50
 """Checkpoints whose parameters are compared, the newest."""
-
-_ENOUGH: Final = 2
-"""Names of parameters that a file in the run's directory needs to be taken for a configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +68,20 @@ def survey(
     unread: list[Unread] = []
     checkpoints, chosen = _checkpoints(run, request, unread)
     past = list(chosen.settings) if chosen is not None else []
-    kept = _kept(run, state, chosen)
-    settings = [*_of_snapshot(kept, chosen, unread), *_of_base_model(past, unread), *past]
+    kept = _Kept.of(run, state, chosen)
     known = {canonical(each.name) for each in past} | KNOWN
-    files = _files(run, kept, request.named)
-    for kind in READERS:
-        named = bool(getattr(request.named, kind))
-        for path in getattr(files, kind):
-            found = _read(kind, path, run, unread, named=named)
-            likely = {canonical(each.name) for each in found} & known
-            if named or len(likely) >= _ENOUGH:
-                settings += found
-    wanted = known | {canonical(each.name) for each in settings}
-    settings += read_environment(environ, wanted)
+    given = given_to_next_start(kept.now_in(run), request.named, run, environ, known)
+    unread += given.unread
+    settings = [*kept.settings(environ, unread), *_of_base_model(past, unread), *past]
+    settings = list(without_secrets([*settings, *given.settings]))
     return Facts(
         run=run,
         parameters=resolve(settings),
         settings=tuple(settings),
         checkpoint=chosen,
         checkpoints=checkpoints,
+        launcher={each.name: each for each in given.launcher},
+        processes=given.processes,
         unread=tuple(unread),
     )
 
@@ -106,10 +99,9 @@ def _checkpoints(
     for name in names:
         if name != looked_at and name not in names[-request.most :]:
             continue
+        path = Path(os.path.realpath(run / name))
         try:
-            facts, problems = read_checkpoint(
-                Path(os.path.realpath(run / name)), shapes=name == looked_at
-            )
+            facts, problems = read_checkpoint(path, shapes=name == looked_at)
         except ResumeDaemonError as error:
             if name == asked:
                 raise
@@ -121,37 +113,40 @@ def _checkpoints(
     return tuple(found), next((each for each in found if each.name == looked_at), None)
 
 
-def _kept(
-    run: Path, state: StateDirectory | None, chosen: CheckpointFacts | None
-) -> list[tuple[str, Path, Path]]:
-    if state is None or chosen is None:
-        return []
-    return files_kept(state.snapshots / chosen.name, run)
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The configuration that the daemon kept with a checkpoint."""
 
+    checkpoint: str
+    files: tuple[tuple[str, Path, Path], ...] = ()
+    """Shown name, kept copy, and where it is now."""
 
-def _files(run: Path, kept: list[tuple[str, Path, Path]], named: SourceFiles) -> SourceFiles:
-    """Return the files of each kind: those that were named, else those that were found."""
-    now = [path for _, _, path in kept]
-    found = sort_by_kind(dict.fromkeys([*files_in_run(run), *now]))
-    return SourceFiles(
-        **{kind: getattr(named, kind) or getattr(found, kind) for kind in SourceFiles.__slots__}
-    )
+    @classmethod
+    def of(cls, run: Path, state: StateDirectory | None, chosen: CheckpointFacts | None) -> _Kept:
+        if state is None or chosen is None:
+            return cls("")
+        return cls(chosen.name, tuple(files_kept(state.snapshots / chosen.name, run)))
 
+    def now_in(self, run: Path) -> SourceFiles:
+        """Return the files of the run, and those kept, where they are now."""
+        now = (path for _, _, path in self.files)
+        return sort_by_kind(dict.fromkeys([*files_in_run(run), *now]))
 
-def _of_snapshot(
-    kept: list[tuple[str, Path, Path]], chosen: CheckpointFacts | None, unread: list[Unread]
-) -> list[Setting]:
-    """Return what the configuration was when the checkpoint was saved."""
-    settings: list[Setting] = []
-    for shown, copy, _ in kept:
-        kind = kind_of(copy)
-        if kind is None or chosen is None:
-            continue
-        label = f"snapshot of {chosen.name}: {shown}"
-        source = Source(SourceKind.CHECKPOINT, copy, label)
-        found = _read(kind, copy, copy.parent, unread, named=False)
-        settings += [replace(each, source=source, span=None) for each in found]
-    return settings
+    def settings(self, environ: Mapping[str, str], unread: list[Unread]) -> list[Setting]:
+        """Return what the configuration was when the checkpoint was saved."""
+        found: list[Setting] = []
+        for shown, copy, _ in self.files:
+            if (kind := kind_of(copy)) is None:
+                continue
+            label = f"snapshot of {self.checkpoint}: {shown}"
+            source = Source(SourceKind.CHECKPOINT, copy, label)
+            try:
+                read = read_file(kind, copy, label, environ, KNOWN)
+            except ResumeDaemonError as error:
+                unread.append(Unread(copy, error.reason))
+                continue
+            found += [replace(each, source=source, span=None) for each in read]
+        return found
 
 
 def _of_base_model(past: Iterable[Setting], unread: list[Unread]) -> list[Setting]:
@@ -166,47 +161,3 @@ def _of_base_model(past: Iterable[Setting], unread: list[Unread]) -> list[Settin
     except ResumeDaemonError as error:
         unread.append(Unread(path, error.reason))
         return []
-
-
-def _read(kind: str, path: Path, run: Path, unread: list[Unread], *, named: bool) -> list[Setting]:
-    label = str(path.relative_to(run)) if path.is_relative_to(run) else str(path)
-    try:
-        return READERS[kind](path, label)
-    except ResumeDaemonError as error:
-        if named:
-            raise
-        unread.append(Unread(path, error.reason))
-        return []
-
-
-KNOWN: Final = frozenset(
-    {
-        "beta",
-        "bf16",
-        "dataset_name",
-        "gradient_accumulation_steps",
-        "learning_rate",
-        "lora_alpha",
-        "lora_r",
-        "loss_type",
-        "lr_scheduler_type",
-        "max_completion_length",
-        "max_grad_norm",
-        "max_prompt_length",
-        "max_seq_length",
-        "max_steps",
-        "model_name_or_path",
-        "num_generations",
-        "num_train_epochs",
-        "per_device_train_batch_size",
-        "save_steps",
-        "seed",
-        "temperature",
-        "top_p",
-        "vllm_max_model_length",
-        "warmup_ratio",
-        "warmup_steps",
-        "weight_decay",
-    }
-)
-"""Parameters that are known without a checkpoint: by them a configuration file is recognised."""

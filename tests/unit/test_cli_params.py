@@ -133,3 +133,66 @@ def test_bad_input_is_told_in_a_sentence(run: Path, tmp_path: Path) -> None:
 def test_an_empty_run_is_said_to_say_nothing(tmp_path: Path) -> None:
     assert "nothing says what it is trained with" in params(tmp_path)
     assert parameters(tmp_path) == {}
+
+
+SCRIPT = """\
+#!/bin/bash
+cd ..
+export MAX_SEQ_LENGTH=4096 WANDB_API_KEY=abcdef
+torchrun --nproc_per_node=2 train.py --config code/train.yaml \\
+    --max-prompt-length 1024 --hub_token hf_abcdef
+"""
+
+
+@pytest.fixture
+def script(run: Path) -> Path:
+    """Return a launch script in a folder of its own, which names a configuration there."""
+    folder = run.parent / "code"
+    folder.mkdir()
+    (folder / "train.yaml").write_text("max_prompt_length: 1\nbeta: 0.04\n", encoding="utf-8")
+    path = folder / "train.sh"
+    path.write_text(SCRIPT, encoding="utf-8")
+    return path
+
+
+def test_a_script_is_read_and_so_is_the_configuration_that_it_names(
+    run: Path, script: Path
+) -> None:
+    found = parameters(run, "--script", script)
+    length = found["max_prompt_length"]
+    assert [(each["value"], each["kind"]) for each in length["values"]] == [
+        (1024, "command line"),
+        (1, "configuration file"),
+    ]
+    assert (length["next_start"]["line"], length["next_start"]["path"]) == (5, str(script))
+    assert found["beta"]["next_start"]["path"] == str(script.with_name("train.yaml"))
+    assert found["max_seq_length"]["next_start"]["kind"] == "environment"
+    assert "nproc_per_node" not in found
+    assert json.loads(params(run, "--script", script, "--json"))["processes"] == 2
+
+
+def test_what_a_script_exports_goes_over_what_it_inherits(run: Path, script: Path) -> None:
+    found = parameters(run, "--script", script, env={"MAX_SEQ_LENGTH": "1"})["max_seq_length"]
+    assert [each["value"] for each in found["values"]] == [4096, 1]
+
+
+def test_tokens_and_other_variables_are_not_shown(run: Path, script: Path) -> None:
+    shown = params(run, "--script", script, "--all") + params(run, "--script", script, "--json")
+    assert "abcdef" not in shown
+    assert "(not shown)" in shown
+    assert "WANDB_API_KEY" not in shown
+
+
+def test_a_script_in_the_run_is_found_if_it_starts_a_training(run: Path, script: Path) -> None:
+    text = "torchrun train.py --beta 0.1 --seed 3 --lr 1e-6\n"
+    (run / "launch.sh").write_text(text, encoding="utf-8")
+    (run / "fetch.sh").write_text("python fetch.py --seed 7\n", encoding="utf-8")
+    assert parameters(run)["seed"]["next_start"]["value"] == 3
+
+
+def test_a_script_that_is_none_ends_with_a_sentence(run: Path, tmp_path: Path) -> None:
+    python = tmp_path / "train.sh"
+    python.write_text("#!/usr/bin/env python\nprint(1)\n", encoding="utf-8")
+    done = CliRunner().invoke(app, ["params", str(run), "--script", str(python)])
+    assert done.exit_code == 1
+    assert "its first line names python" in done.output

@@ -30,6 +30,19 @@ JSON = """\
 \t"max_prompt_length" : 1536 , "max_completion_length":   {completion},
   "notes": "größer \\u00e4", "lr": 6e-6 }}
 """
+SHELL = """\
+#!/usr/bin/env bash
+# Starts the training. It was 2561 once, don't.
+set -euo pipefail
+MAX_LEN=4096
+MAX_COMPLETION="{completion}"   # tokens
+
+torchrun --nproc_per_node 1 train.py \\
+    --max_seq_length "$MAX_LEN" \\
+    --max_prompt_length=1536 \\
+    --max_completion_length $MAX_COMPLETION \\
+    --learning_rate 6e-6
+"""
 ENVIRONMENT = """\
 # Read by systemd.
 MAX_SEQ_LENGTH=4096
@@ -40,6 +53,7 @@ MAX_COMPLETION_LENGTH="{completion}"
 FILES: dict[str, tuple[str, str, str]] = {
     "yaml": ("train.yaml", YAML, "--config"),
     "json": ("train.json", JSON, "--config"),
+    "shell": ("train.sh", SHELL, "--script"),
     "environment": ("train.env", ENVIRONMENT, "--env-file"),
 }
 
@@ -204,6 +218,7 @@ def test_the_weaker_of_two_sources_is_left_alone(run: Path, tmp_path: Path) -> N
     ("kind", "old", "new"),
     [
         ("yaml", "{completion}   #", "&length {completion}\n    other: *length   #"),
+        ("shell", '"{completion}"', '"$((4096 - 1535))"'),
     ],
 )
 def test_a_length_that_is_no_single_value_is_left_and_said(
