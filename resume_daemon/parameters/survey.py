@@ -12,7 +12,8 @@ from resume_daemon.layouts.registry import checkpoints_in
 from resume_daemon.parameters.facts import CheckpointFacts, Facts, Unread
 from resume_daemon.parameters.names import KNOWN, canonical
 from resume_daemon.parameters.next_start import given_to_next_start
-from resume_daemon.parameters.resolve import resolve
+from resume_daemon.parameters.post_init import outcome_of
+from resume_daemon.parameters.resolve import resolve, with_computed
 from resume_daemon.parameters.secrets import without_secrets
 from resume_daemon.parameters.sources.checkpoint import read_checkpoint, read_model_configuration
 from resume_daemon.parameters.sources.discovery import (
@@ -74,14 +75,17 @@ def survey(
     unread += given.unread
     settings = [*kept.settings(environ, unread), *_of_base_model(past, unread), *past]
     settings = list(without_secrets([*settings, *given.settings]))
+    parameters = resolve(settings)
+    computed, refusals = outcome_of(given.families, parameters)
     return Facts(
         run=run,
-        parameters=resolve(settings),
+        parameters=with_computed(parameters, computed),
         settings=tuple(settings),
         checkpoint=chosen,
         checkpoints=checkpoints,
         launcher={each.name: each for each in given.launcher},
         processes=given.processes,
+        refusals=tuple(refusals),
         unread=tuple(unread),
     )
 
