@@ -34,6 +34,7 @@ REPORTERS = (
     "resume_daemon.health",
     "resume_daemon.doctor.environment",
     "resume_daemon.doctor.dependencies",
+    "resume_daemon.doctor.package",
     "resume_daemon.doctor.tracking",
     "resume_daemon.doctor.checkpoints",
     "resume_daemon.doctor.curriculum",

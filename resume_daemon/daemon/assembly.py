@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resume_daemon.curriculum.versions import VersionStore
+from resume_daemon.daemon.backup_keeper import BackupKeeper
+from resume_daemon.daemon.backup_task import BackupTask
 from resume_daemon.daemon.checkpoint_keeper import CheckpointKeeper
 from resume_daemon.daemon.curriculum_keeper import CurriculumKeeper
 from resume_daemon.daemon.curriculum_task import CurriculumTask
@@ -45,11 +47,13 @@ class Parts:
     storage: Storage
     checkpoints: CheckpointKeeper
     scrubs: ScrubKeeper
+    backups: BackupKeeper
     curriculum: CurriculumKeeper
     tracker: TrackerKeeper
     server: ServerWatch
     judge: Judge
     worker: Worker
+    copying: BackupTask
     watch: Watch
     tasks: list[SideTask]
 
@@ -57,6 +61,7 @@ class Parts:
         """Go on with settings that were changed while the daemon runs."""
         self.checkpoints.roster.settings = setup.settle(once=False)
         self.scrubs.settings = setup.scrubbing(once=False)
+        self.backups.policy = setup.backups()
         self.curriculum.settings = setup.settings.curriculum
         self.tracker.settings = setup.settings.drift
         self.worker.options = setup.verification
@@ -95,8 +100,9 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
         assign=curriculum.assign,
     )
     scrubs = ScrubKeeper(checkpoints, recorder, setup.scrubbing(once=once), clock)
+    backups = BackupKeeper(setup.run, checkpoints, recorder, setup.backups(), clock)
     tracker = TrackerKeeper(recorder, settings.drift, time.time)
-    judge = Judge(setup.run, checkpoints, curriculum, tracker)
+    judge = Judge(setup.run, checkpoints, curriculum, tracker, backups)
     worker = Worker(
         setup.run,
         snapshots=setup.state.snapshots,
@@ -108,6 +114,10 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
         put=put,
     )
 
+    copying = BackupTask(
+        idle=settings.verify.priority == "idle", held=lambda: backups.held, put=put
+    )
+
     def wake() -> None:
         put(Wake())
 
@@ -115,7 +125,7 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
         return SideTask(name, body, lambda ended, error: put(TaskEnded(ended, error)))
 
     watch = Watch(setup, wake)
-    tasks = [task("verifier", worker.body)]
+    tasks = [task("verifier", worker.body), task("backups", copying.body)]
     if settings.curriculum.enabled:
         reading = CurriculumTask(
             setup.run,
@@ -145,11 +155,13 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
         storage=Storage(recorder, setup.state.path, setup.name, host, time.monotonic),
         checkpoints=checkpoints,
         scrubs=scrubs,
+        backups=backups,
         curriculum=curriculum,
         tracker=tracker,
         server=ServerWatch(settings.trackers.wandb.api, recorder, os.environ, wake),
         judge=judge,
         worker=worker,
+        copying=copying,
         watch=watch,
         tasks=tasks,
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from resume_daemon.alerting.outbox import Closed
     from resume_daemon.curriculum.snapshot import SnapshotIndex
     from resume_daemon.curriculum.state import StateRead
+    from resume_daemon.daemon.backup_task import BackupJob, BackupResult
     from resume_daemon.scrub import Scrub
     from resume_daemon.trackers.view import TrackerView
     from resume_daemon.verification import Verification
@@ -58,6 +59,14 @@ class Snapshotted:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupDone:
+    """The backup task did a job, or could not."""
+
+    job: BackupJob
+    result: BackupResult | ResumeDaemonError
+
+
+@dataclass(frozen=True, slots=True)
 class StatesRead:
     """The curriculum files were read; only those that changed, or that cannot be read."""
 
@@ -92,6 +101,7 @@ Message = (
     | Verified
     | Scrubbed
     | Snapshotted
+    | BackupDone
     | StatesRead
     | TrackerPolled
     | AlertClosed
