@@ -24,6 +24,7 @@ from resume_daemon.parameters.sources.discovery import (
     sort_by_kind,
 )
 from resume_daemon.parameters.sources.every import read_file
+from resume_daemon.parameters.sources.packages import versions_of
 from resume_daemon.parameters.values import Source, SourceKind
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ class Request:
     Attributes:
         checkpoint: Directory name, or None for the newest.
         named: Files that the user names; a kind of which none is named is looked for.
+        python: The trainer's interpreter, whose packages are looked up; None where nobody says.
         most: Checkpoints whose parameters are compared, the newest.
     """
 
     checkpoint: str | None = None
     named: SourceFiles = field(default_factory=SourceFiles)
+    python: Path | None = None
     most: int = MAX_CHECKPOINTS
 
 
@@ -63,7 +66,7 @@ def survey(
         environ: The environment that the next start would inherit.
 
     Raises:
-        UsageError: The checkpoint that was asked for is not there.
+        UsageError: The checkpoint or the interpreter that was named is not there.
         ResumeDaemonError: The run cannot be listed, or a file that was named cannot be read.
     """
     unread: list[Unread] = []
@@ -85,6 +88,7 @@ def survey(
         checkpoints=checkpoints,
         launcher={each.name: each for each in given.launcher},
         processes=given.processes,
+        versions=versions_of(request.python, environ),
         refusals=tuple(refusals),
         unread=tuple(unread),
     )

@@ -231,16 +231,14 @@ SUM = "self.max_seq_length = self.max_prompt_length + self.max_completion_length
     [
         (SUM, {"max_seq_length": (4096, True)}),
         (
-            "t = self.max_prompt_length + 2560\nif self.max_seq_length is None:\n"
-            + "    self.max_seq_length = t",
+            "t = 4096\nif self.max_seq_length is None:\n    self.max_seq_length = t",
             {"max_seq_length": (4096, True)},
         ),
         ("if self.max_seq_length:\n    self.beta = 1", {}),
         ("self.max_prompt_length //= 2", {"max_prompt_length": (768, True)}),
         (
-            "if self.strategy == 'balanced':\n    self.max_prompt_length = 4096 // 2\n"
-            + "else:\n    self.max_prompt_length = int(4096 * 0.6)",
-            {"max_prompt_length": (2048, True)},
+            "if self.strategy == 'a':\n    self.warmup = 1\nelse:\n    self.warmup = int(9.6)",
+            {"warmup": (9, True)},
         ),
         ("self.max_seq_length = min(self.max_prompt_length, 512)", {"max_seq_length": (512, True)}),
         (
@@ -375,10 +373,10 @@ def test_the_bytes_of_every_place_are_the_default_that_stands_there(
     | st.lists(
         st.sampled_from(
             ["class AConfig:\n", "    x = 1\n", "    def __post_init__(self):\n", "        if x:\n",
-             "(", "            raise\n", "        self.x += 1\n", "@dataclass\n", "def f():\n", "  ",
+             "(", "            raise\n", "        self.x += 1\n", "@dataclass\n", "def f():\n",
              "        return\n", "        self.y = self.x / 0\n", "        assert self.x\n",
-             "x = 2\n",
-             "        del self.x\n", "        self.a, self.b = 1, 2\n", "class B(AConfig, B):\n"]
+             "x = 2\n", "        del self.x\n", "        self.a, self.b = 1, 2\n", "  ",
+             "class B(AConfig, B):\n"]
         ),
         max_size=14,
     ).map("".join)
