@@ -14,7 +14,8 @@ FORMAT ?= all
 INSTALL := -m pip install --quiet --quiet --no-compile --disable-pip-version-check --editable
 
 # Modules that write generated files when they are called with --write.
-GENERATORS := resume_daemon.config.sample resume_daemon.report.findings_page resume_daemon.report.layouts_page
+GENERATORS := resume_daemon.config.sample resume_daemon.report.findings_page resume_daemon.report.layouts_page \
+	resume_daemon.report.parameters_page
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test test-real fuzz lint format types bench docs clean

@@ -62,8 +62,10 @@ def ledger_of(run: Path, state_dir: Path | None) -> tuple[StateDirectory | None,
     return state, fold(read_records(state.ledger))
 
 
-def address_of(given: str | None, option: str, known: RunState, run: Path) -> Address:
-    """Return where the backups of a run are: as given, or where the daemon last put one.
+def address_of(
+    given: str | None, option: str, settings: Settings, known: RunState, run: Path
+) -> Address:
+    """Return where the backups of a run are: as given, as configured, or where the last one went.
 
     Raises:
         UsageError: Nothing says where, or it cannot be there.
@@ -71,7 +73,7 @@ def address_of(given: str | None, option: str, known: RunState, run: Path) -> Ad
     from resume_daemon.backup.address import check_apart, parse_address  # noqa: PLC0415 - heavy imports wait
 
     last = max(known.backups.values(), key=lambda each: each.seq, default=None)
-    text = given or (last.destination if last is not None else None)
+    text = given or settings.backup.to or (last.destination if last is not None else None)
     if text is None:
         raise UsageError(
             "find the backups of",
@@ -101,9 +103,10 @@ def gently(
     from resume_daemon.reading.priority import lower_priority  # noqa: PLC0415 - as above
 
     stopped = threading.Event()
-    rate = settings.verify.read_mib_per_second
+    limits = [settings.verify.read_mib_per_second, settings.backup.mib_per_second]
+    given = [each for each in limits if each is not None]
     pace = Pace(
-        None if rate is None else max(int(rate * _MIB), 1),
+        max(int(min(given) * _MIB), 1) if given else None,
         keep_page_cache=settings.verify.keep_page_cache,
         cancelled=stopped.is_set,
         progress=tell,

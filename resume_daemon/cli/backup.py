@@ -101,8 +101,8 @@ def command(
     real = check_run(run, "back up", missing="Give the trainer's output directory.")
     settings = settings_of(config, real)
     state, known = ledger_of(real, state_dir or settings.state_dir)
-    address = address_of(to, "--to", known, real)
-    destination = open_destination(address, folder_of(real))
+    address = address_of(to, "--to", settings, known, real)
+    destination = open_destination(address, folder_of(real), hard_links=settings.backup.hard_links)
     # Before anything is read: what is not there, or not allowed, is said at once.
     inventory = take_inventory(destination)
     work = _Work(destination, settings, show=not as_json)

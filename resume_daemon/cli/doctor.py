@@ -41,6 +41,13 @@ _PYTHON: Any = typer.Option(
     help="The trainer's interpreter or its environment; by default the one on PATH.",
 )
 
+_CODE: Any = typer.Option(
+    None,
+    "--code",
+    metavar="PATH",
+    readable=False,
+    help="The training's own code: is it whole? It is parsed, and never imported.",
+)
 _HTML: Any = typer.Option(
     None,
     "--html",
@@ -59,6 +66,7 @@ def command(
     ),
     checkpoint: str | None = _CHECKPOINT,
     python: Path | None = _PYTHON,
+    code: Path | None = _CODE,
     deep: bool = typer.Option(
         False, "--deep", help="Read every byte of checkpoints that no daemon has verified."
     ),
@@ -89,7 +97,7 @@ def command(
             raise UsageError("examine", None, "--preflight needs a run", hint="Name it.")
         say(f"{shown}: may start: there is no such directory yet, so this is the first start")
         return
-    wishes = Wishes(python=python, deep=deep, run_id=run_id, brief=preflight)
+    wishes = Wishes(python=python, deep=deep, run_id=run_id, code=code, brief=preflight)
     found = _examined(run, state_dir, wishes, checkpoint, show=deep and not as_json)
     if html is not None and run is not None:
         _write_html(html, run, state_dir, found)

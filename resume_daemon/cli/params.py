@@ -22,20 +22,36 @@ def _files(option: str, what: str) -> Any:
     return typer.Option(None, option, metavar="FILE", readable=False, help=what)
 
 
+_REPORT: Any = typer.Option(
+    None,
+    "--report",
+    metavar="FILE",
+    dir_okay=False,
+    readable=False,
+    help="Also write all of it to a file: text, or JSON if its name ends with .json.",
+)
+
+
 def command(
     run: Path = RUN,
     *,
     checkpoint: str | None = typer.Option(
         None, "--checkpoint", metavar="NAME", help="The checkpoint to compare with; the newest."
     ),
+    script: list[Path] | None = _files("--script", "A launch script; may be given again."),
     config: list[Path] | None = _files("--config", "YAML or JSON; may be given again."),
+    code: list[Path] | None = _files("--code", "Python with configuration classes, or a folder."),
     env_file: list[Path] | None = _files("--env-file", "An environment file, likewise."),
+    python: Path | None = typer.Option(
+        None, "--python", metavar="PATH", readable=False, help="The trainer's interpreter."
+    ),
     auto_fix: bool = AUTO_FIX,
     strategy: str = STRATEGY,
     show_all: bool = typer.Option(False, "--all", help="Show every parameter there is."),
     report_only: bool = typer.Option(
         False, "--report-only", help="End with 0 whatever is found; nothing is ever changed."
     ),
+    report: Path | None = _REPORT,
     as_json: bool = JSON_OPTION,
     state_dir: Path | None = STATE_DIR,
 ) -> None:
@@ -46,25 +62,30 @@ def command(
     """
     from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.findings import Severity  # noqa: PLC0415 - as above
-    from resume_daemon.parameters.checks import check  # noqa: PLC0415 - as above
+    from resume_daemon.parameters.checks import check, fitting  # noqa: PLC0415 - as above
     from resume_daemon.parameters.sources.discovery import SourceFiles  # noqa: PLC0415 - as above
     from resume_daemon.parameters.survey import Request, survey  # noqa: PLC0415 - as above
     from resume_daemon.report.parameters import as_json as document  # noqa: PLC0415 - as above
+    from resume_daemon.report.parameters_file import check_file, write_file  # noqa: PLC0415
     from resume_daemon.state_directory import find_state_directory  # noqa: PLC0415 - as above
 
     chosen = chosen_strategy(strategy)
+    if report is not None:
+        check_file(report)
     if auto_fix and report_only:
         raise UsageError("fix parameters of", run, "--report-only is there not to change anything")
     missing = "Give the trainer's output directory."
     real = check_run(run, "read the parameters of", missing=missing)
     named = SourceFiles(
+        scripts=_absolute(script),
         configurations=_absolute(config),
         environment_files=_absolute(env_file),
+        code=_absolute(code),
     )
 
     def look() -> Facts:
         state = find_state_directory(real, state_dir)
-        return survey(real, state, Request(checkpoint, named), os.environ)
+        return survey(real, state, Request(checkpoint, named, python), os.environ)
 
     facts = look()
     fix = None
@@ -73,8 +94,11 @@ def command(
         # What is said below is what is there now.
         facts = look() if fix["files"] else facts
     findings = list(check(facts))
+    whole = {**document(facts, findings), "fix": fix}
+    if report is not None:
+        write_file(report, facts, findings, whole, list(fitting(facts)))
     if as_json:
-        print_json({**document(facts, findings), "fix": fix})
+        print_json(whole)
     else:
         _show(facts, findings, show_all=show_all)
     if not report_only and any(each.severity is Severity.ERROR for each in findings):
@@ -99,7 +123,7 @@ def _show(facts: Facts, findings: list[Finding], *, show_all: bool) -> None:
     if hidden := len(facts.parameters) - len(rows):
         say(f"{hidden} more that only the past says; --all shows them")
     if not facts.parameters:
-        say("nothing says what it is trained with; name files with --config")
+        say("nothing says what it is trained with; name files with --script, --config or --code")
     for each in facts.unread:
         say(f"not read: {each.path}: {each.reason}")
     for sentence in fitting(facts):

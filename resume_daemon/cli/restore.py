@@ -59,7 +59,7 @@ def command(
     directory = real if to is None else check_run(to, "restore to", missing="Make it first.")
     settings = settings_of(config, real)
     _, known = ledger_of(real, state_dir or settings.state_dir)
-    address = address_of(source, "--from", known, real)
+    address = address_of(source, "--from", settings, known, real)
     found, destination = find_backup(address, real, backup.rstrip("/"))
     with progress(found.id, found.size, show=not as_json) as tell:
         restored = gently(lambda pace: restore(found, destination, directory, pace), settings, tell)

@@ -16,9 +16,12 @@ from resume_daemon import __version__
 from resume_daemon.alerting.delivery import Delivery
 from resume_daemon.curriculum.snapshot import recover
 from resume_daemon.daemon.assembly import assemble
+from resume_daemon.daemon.backup_task import CopyJob
 from resume_daemon.daemon.messages import (
     AlertClosed,
+    BackupDone,
     Inbox,
+    LogRead,
     Scrubbed,
     Signalled,
     Snapshotted,
@@ -239,6 +242,8 @@ class Daemon:
             due.append(self._next_watchdog - now)
         if (retry := self._parts.storage.retry_at()) is not None:
             due.append(retry - now)
+        if (again := self._parts.backups.retry_at()) is not None:
+            due.append(again - now)
         if self._once_deadline is not None:
             due.append(0.1)
         return max(0.0, min(due))
@@ -285,14 +290,30 @@ class Daemon:
         scrubbing = isinstance(checkpoints.busy, ScrubJob)
         if plan.give_up or (scrubbing and not scrubs.settings.enabled):
             self._parts.worker.give_up()
+        # One thing at a time is read: what is new first, then backups, then what is known.
+        reading = checkpoints.busy is not None and not scrubbing
+        copying = self._give_copying(waiting=plan.waiting or reading)
+        if copying and scrubbing:
+            self._parts.worker.give_up()
         if checkpoints.busy is not None:
             return
-        job = plan.job or scrubs.next_job(waiting=plan.waiting)
+        job = plan.job or scrubs.next_job(waiting=plan.waiting or copying)
         if job is not None:
             checkpoints.busy = job
             self._parts.worker.submit(job)
             if isinstance(job, VerifyJob | ScrubJob):
                 log.debug("reading", checkpoint=job.checkpoint, job=type(job).__name__)
+
+    def _give_copying(self, *, waiting: bool) -> bool:
+        """Let the backup task begin what is next; return whether it copies."""
+        backups = self._parts.backups
+        if backups.must_give_up():
+            self._parts.copying.give_up()
+        job = backups.next_job(waiting=waiting)
+        if job is not None:
+            backups.busy = job
+            self._parts.copying.submit(job)
+        return isinstance(backups.busy, CopyJob)
 
     def _rescan(self) -> None:
         self._next_rescan = time.monotonic() + self._parts.watch.rescan_seconds
@@ -331,10 +352,14 @@ class Daemon:
                 self._parts.scrubs.on_scrubbed(message)
             case Snapshotted():
                 self._parts.checkpoints.on_snapshotted(message)
+            case BackupDone():
+                self._parts.backups.on_done(message)
             case StatesRead():
                 self._parts.curriculum.on_states(message)
             case TrackerPolled():
                 self._parts.tracker.on_polled(message)
+            case LogRead():
+                self._parts.logs.on_read(message)
             case AlertClosed():
                 self._parts.storage.close(message.closed)
             case _:
@@ -393,6 +418,8 @@ class Daemon:
                 self._deferred
                 or self._parts.checkpoints.waiting()
                 or not self._parts.curriculum.ready
+                or not self._parts.logs.ready
+                or self._parts.backups.waiting()
             ):
                 return False
             if self.setup.settings.trackers.wandb.enabled and self._parts.tracker.view is None:

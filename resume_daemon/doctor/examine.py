@@ -8,6 +8,7 @@ from resume_daemon.doctor.diagnosis import Diagnosis, Section
 from resume_daemon.doctor.themes import (
     checkpoints_theme,
     clock_theme,
+    code_theme,
     curriculum_theme,
     dependencies_theme,
     disk_theme,
@@ -36,7 +37,7 @@ NOT_EXAMINED = Code(
 )
 
 
-MACHINE = (environment_theme, dependencies_theme, limits_theme)
+MACHINE = (environment_theme, dependencies_theme, code_theme, limits_theme)
 """What can be said without a run."""
 
 RUN = (
@@ -46,6 +47,7 @@ RUN = (
     parameters_theme,
     curriculum_theme,
     dependencies_theme,
+    code_theme,
     disk_theme,
     permissions_theme,
     clock_theme,

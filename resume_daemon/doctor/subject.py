@@ -45,6 +45,7 @@ class Wishes:
         checkpoint: Name of the only checkpoint that is considered, or None for all.
         deep: Whether every byte is read of what no daemon has verified.
         run_id: The W&B run that goes on, where there are several.
+        code: The training's own code, a package or a file; None where it is not looked at.
         brief: Whether only what may refuse a start is looked at.
     """
 
@@ -52,6 +53,7 @@ class Wishes:
     checkpoint: str | None = None
     deep: bool = False
     run_id: str | None = None
+    code: Path | None = None
     brief: bool = False
 
 

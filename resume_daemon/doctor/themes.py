@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,14 @@ from resume_daemon.doctor import (
     environment,
     kernel,
     limits,
+    package,
     permissions,
     places,
     tracking,
 )
 from resume_daemon.doctor.diagnosis import Section
 from resume_daemon.doctor.masking import shown
+from resume_daemon.doctor.package_files import package_facts
 from resume_daemon.lock import holder
 from resume_daemon.parameters.checks import check as check_parameters
 from resume_daemon.parameters.checks import fitting
@@ -238,6 +241,32 @@ def _settings(subject: Subject) -> frozenset[str]:
     if prompt in {None, _OLD_DEFAULT_PROMPT} or not subject.given:
         return frozenset()
     return frozenset() if subject.parameters.next_start(name) else frozenset({name})
+
+
+def code_theme(subject: Subject) -> Section:
+    """Examine: whether the training's own code is whole.
+
+    Raises:
+        UsageError: There is none where the user said.
+    """
+    if subject.wishes.code is None:
+        return Section("code", "not looked at; --code names it")
+    version = subject.interpreter.version if subject.interpreter is not None else None
+    newer = version is not None and _numbers(version) > sys.version_info[:2]
+    facts = package_facts(subject.wishes.code, newer=newer)
+    return Section(
+        "code",
+        package.summary(facts),
+        tuple(package.check(facts)),
+        {
+            "modules": sorted(facts.modules),
+            "left_out": facts.left_out,
+        },
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def disk_theme(subject: Subject) -> Section:

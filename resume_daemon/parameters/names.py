@@ -56,3 +56,36 @@ def canonical(name: str) -> str:
     """
     plain = name.lstrip("-").replace("-", "_").lower()
     return ALIASES.get(plain, plain)
+
+
+KNOWN: Final = frozenset(
+    {
+        "beta",
+        "bf16",
+        "dataset_name",
+        "gradient_accumulation_steps",
+        "learning_rate",
+        "lora_alpha",
+        "lora_r",
+        "loss_type",
+        "lr_scheduler_type",
+        "max_completion_length",
+        "max_grad_norm",
+        "max_prompt_length",
+        "max_seq_length",
+        "max_steps",
+        "model_name_or_path",
+        "num_generations",
+        "num_train_epochs",
+        "per_device_train_batch_size",
+        "save_steps",
+        "seed",
+        "temperature",
+        "top_p",
+        "vllm_max_model_length",
+        "warmup_ratio",
+        "warmup_steps",
+        "weight_decay",
+    }
+)
+"""Parameters that are known without a checkpoint: by them a configuration file is recognised."""

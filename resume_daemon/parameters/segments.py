@@ -10,12 +10,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from resume_daemon.findings import Code, Severity
+from resume_daemon.parameters.compare import same
 from resume_daemon.parameters.wording import shown
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ HARMLESS_CHANGED = Code(
     "Nothing, unless the script gives the parameter a meaning of its own.",
 )
 
-_MODEL: Final = frozenset(
+MODEL: Final = frozenset(
     {
         "model",
         "model_id",
@@ -68,7 +68,7 @@ _MODEL: Final = frozenset(
         "num_hidden_layers",
     }
 )
-_EXPERIMENT: Final = frozenset(
+EXPERIMENT: Final = frozenset(
     {
         # The optimizer and its schedule.
         "learning_rate",
@@ -184,9 +184,9 @@ class Change:
 
 def grade(name: str) -> Severity:
     """Return how much a change of a parameter matters; see the table of this module."""
-    if name in _MODEL:
+    if name in MODEL:
         return Severity.ERROR
-    return Severity.WARNING if name in _EXPERIMENT else Severity.INFO
+    return Severity.WARNING if name in EXPERIMENT else Severity.INFO
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
@@ -241,24 +241,10 @@ def _listed(found: Iterable[Change]) -> str:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Return whether two values mean the same.
-
-    1 is 1.0, NaN is NaN, a list is a tuple; and what a command line says is text, 6e-6 as any.
-    """
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        pairs = zip(one, other, strict=False)
-        return len(one) == len(other) and all(_same(a, b) for a, b in pairs)
-    if isinstance(one, (set, frozenset)) or isinstance(other, (set, frozenset)):
-        return bool(_as_set(one) == _as_set(other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    """Return whether two values mean the same; what a command line says is text, 6e-6 as any."""
     if isinstance(one, str) != isinstance(other, str):
         return _said(one, other) if isinstance(one, str) else _said(other, one)
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return bool(one == other or (math.isnan(one) and math.isnan(other)))
-    return bool(one == other)
+    return same(one, other)
 
 
 def _said(text: str, value: Any) -> bool:
@@ -275,9 +261,3 @@ def _said(text: str, value: Any) -> bool:
     if isinstance(value, (list, tuple, set, frozenset)):
         return sorted(plain.replace(",", " ").split()) == sorted(map(str, value))
     return False
-
-
-def _as_set(value: Any) -> Any:
-    # Target modules are a set in one release of peft and a list in its file.
-    iterable = isinstance(value, (list, tuple, set, frozenset))
-    return frozenset(map(str, value)) if iterable else value

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from resume_daemon.errors import ResumeDaemonError, UsageError
 from resume_daemon.layouts.registry import checkpoints_in
+from resume_daemon.ledger.queries import fold
+from resume_daemon.ledger.reader import read_records
 from resume_daemon.parameters.facts import CheckpointFacts, Facts, Unread
-from resume_daemon.parameters.names import canonical
-from resume_daemon.parameters.resolve import resolve
+from resume_daemon.parameters.names import KNOWN, canonical
+from resume_daemon.parameters.next_start import given_to_next_start
+from resume_daemon.parameters.post_init import outcome_of
+from resume_daemon.parameters.resolve import resolve, with_computed
+from resume_daemon.parameters.secrets import without_secrets
 from resume_daemon.parameters.sources.checkpoint import read_checkpoint, read_model_configuration
 from resume_daemon.parameters.sources.discovery import (
     SourceFiles,
@@ -20,8 +26,9 @@ from resume_daemon.parameters.sources.discovery import (
     kind_of,
     sort_by_kind,
 )
-from resume_daemon.parameters.sources.environment import read_environment
-from resume_daemon.parameters.sources.every import READERS
+from resume_daemon.parameters.sources.every import read_file
+from resume_daemon.parameters.sources.packages import versions_of
+from resume_daemon.parameters.sources.wandb import read_segments
 from resume_daemon.parameters.values import Source, SourceKind
 
 if TYPE_CHECKING:
@@ -33,9 +40,6 @@ if TYPE_CHECKING:
 MAX_CHECKPOINTS: Final = 50
 """Checkpoints whose parameters are compared, the newest."""
 
-_ENOUGH: Final = 2
-"""Names of parameters that a file in the run's directory needs to be taken for a configuration."""
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -44,11 +48,13 @@ class Request:
     Attributes:
         checkpoint: Directory name, or None for the newest.
         named: Files that the user names; a kind of which none is named is looked for.
+        python: The trainer's interpreter, whose packages are looked up; None where nobody says.
         most: Checkpoints whose parameters are compared, the newest.
     """
 
     checkpoint: str | None = None
     named: SourceFiles = field(default_factory=SourceFiles)
+    python: Path | None = None
     most: int = MAX_CHECKPOINTS
 
 
@@ -64,31 +70,39 @@ def survey(
         environ: The environment that the next start would inherit.
 
     Raises:
-        UsageError: The checkpoint that was asked for is not there.
+        UsageError: The checkpoint or the interpreter that was named is not there.
         ResumeDaemonError: The run cannot be listed, or a file that was named cannot be read.
     """
     unread: list[Unread] = []
     checkpoints, chosen = _checkpoints(run, request, unread)
     past = list(chosen.settings) if chosen is not None else []
-    kept = _kept(run, state, chosen)
-    settings = [*_of_snapshot(kept, chosen, unread), *_of_base_model(past, unread), *past]
+    kept = _Kept.of(run, state, chosen)
     known = {canonical(each.name) for each in past} | KNOWN
-    files = _files(run, kept, request.named)
-    for kind in READERS:
-        named = bool(getattr(request.named, kind))
-        for path in getattr(files, kind):
-            found = _read(kind, path, run, unread, named=named)
-            likely = {canonical(each.name) for each in found} & known
-            if named or len(likely) >= _ENOUGH:
-                settings += found
-    wanted = known | {canonical(each.name) for each in settings}
-    settings += read_environment(environ, wanted)
+    given = given_to_next_start(kept.now_in(run), request.named, run, environ, known)
+    unread += given.unread
+    segments, problems = read_segments(run, _began(run, checkpoints), _run_ids(state), environ)
+    unread += problems
+    tracked = [setting for segment in segments for setting in segment.settings]
+    settings = [
+        *tracked,
+        *kept.settings(environ, unread),
+        *_of_base_model([*tracked, *past], unread),
+        *past,
+    ]
+    settings = list(without_secrets([*settings, *given.settings]))
+    parameters = resolve(settings)
+    computed, refusals = outcome_of(given.families, parameters)
     return Facts(
         run=run,
-        parameters=resolve(settings),
+        parameters=with_computed(parameters, computed),
         settings=tuple(settings),
         checkpoint=chosen,
         checkpoints=checkpoints,
+        segments=tuple(segments),
+        launcher={each.name: each for each in given.launcher},
+        processes=given.processes,
+        versions=versions_of(request.python, environ),
+        refusals=tuple(refusals),
         unread=tuple(unread),
     )
 
@@ -106,10 +120,9 @@ def _checkpoints(
     for name in names:
         if name != looked_at and name not in names[-request.most :]:
             continue
+        path = Path(os.path.realpath(run / name))
         try:
-            facts, problems = read_checkpoint(
-                Path(os.path.realpath(run / name)), shapes=name == looked_at
-            )
+            facts, problems = read_checkpoint(path, shapes=name == looked_at)
         except ResumeDaemonError as error:
             if name == asked:
                 raise
@@ -121,42 +134,65 @@ def _checkpoints(
     return tuple(found), next((each for each in found if each.name == looked_at), None)
 
 
-def _kept(
-    run: Path, state: StateDirectory | None, chosen: CheckpointFacts | None
-) -> list[tuple[str, Path, Path]]:
-    if state is None or chosen is None:
-        return []
-    return files_kept(state.snapshots / chosen.name, run)
+def _began(run: Path, checkpoints: Iterable[CheckpointFacts]) -> int:
+    """Return when the run had begun at the latest, in nanoseconds since the epoch."""
+    times = []
+    for path in (run, *(each.path for each in checkpoints)):
+        with suppress(OSError):
+            times.append(path.stat().st_mtime_ns)
+    return min(times, default=0)
 
 
-def _files(run: Path, kept: list[tuple[str, Path, Path]], named: SourceFiles) -> SourceFiles:
-    """Return the files of each kind: those that were named, else those that were found."""
-    now = [path for _, _, path in kept]
-    found = sort_by_kind(dict.fromkeys([*files_in_run(run), *now]))
-    return SourceFiles(
-        **{kind: getattr(named, kind) or getattr(found, kind) for kind in SourceFiles.__slots__}
-    )
+def _run_ids(state: StateDirectory | None) -> frozenset[str]:
+    """Return the tracker's run ids that the daemon has seen."""
+    if state is None or not state.ledger.exists():
+        return frozenset()
+    with suppress(ResumeDaemonError):
+        pairs = fold(read_records(state.ledger)).pair_in_segment.values()
+        return frozenset(pair.run_id for pair in pairs if pair.run_id)
+    return frozenset()  # A damaged ledger has findings of its own.
 
 
-def _of_snapshot(
-    kept: list[tuple[str, Path, Path]], chosen: CheckpointFacts | None, unread: list[Unread]
-) -> list[Setting]:
-    """Return what the configuration was when the checkpoint was saved."""
-    settings: list[Setting] = []
-    for shown, copy, _ in kept:
-        kind = kind_of(copy)
-        if kind is None or chosen is None:
-            continue
-        label = f"snapshot of {chosen.name}: {shown}"
-        source = Source(SourceKind.CHECKPOINT, copy, label)
-        found = _read(kind, copy, copy.parent, unread, named=False)
-        settings += [replace(each, source=source, span=None) for each in found]
-    return settings
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The configuration that the daemon kept with a checkpoint."""
+
+    checkpoint: str
+    files: tuple[tuple[str, Path, Path], ...] = ()
+    """Shown name, kept copy, and where it is now."""
+
+    @classmethod
+    def of(cls, run: Path, state: StateDirectory | None, chosen: CheckpointFacts | None) -> _Kept:
+        if state is None or chosen is None:
+            return cls("")
+        return cls(chosen.name, tuple(files_kept(state.snapshots / chosen.name, run)))
+
+    def now_in(self, run: Path) -> SourceFiles:
+        """Return the files of the run, and those kept, where they are now."""
+        now = (path for _, _, path in self.files)
+        return sort_by_kind(dict.fromkeys([*files_in_run(run), *now]))
+
+    def settings(self, environ: Mapping[str, str], unread: list[Unread]) -> list[Setting]:
+        """Return what the configuration was when the checkpoint was saved."""
+        found: list[Setting] = []
+        for shown, copy, _ in self.files:
+            if (kind := kind_of(copy)) is None:
+                continue
+            label = f"snapshot of {self.checkpoint}: {shown}"
+            source = Source(SourceKind.CHECKPOINT, copy, label)
+            try:
+                read = read_file(kind, copy, label, environ, KNOWN)
+            except ResumeDaemonError as error:
+                unread.append(Unread(copy, error.reason))
+                continue
+            found += [replace(each, source=source, span=None) for each in read]
+        return found
 
 
-def _of_base_model(past: Iterable[Setting], unread: list[Unread]) -> list[Setting]:
+def _of_base_model(past: list[Setting], unread: list[Unread]) -> list[Setting]:
     """Return the limits of the model that an adapter is for, where it lies on this machine."""
-    name = next((s.value for s in past if s.name == "base_model_name_or_path"), None)
+    names = {"base_model_name_or_path", "model_name_or_path", "_name_or_path"}
+    name = next((s.value for s in reversed(past) if s.name in names), None)
     if not isinstance(name, str) or not (path := Path(name) / "config.json").is_absolute():
         return []
     if not os.path.isfile(path):  # noqa: PTH113 - that of Path may raise.
@@ -166,47 +202,3 @@ def _of_base_model(past: Iterable[Setting], unread: list[Unread]) -> list[Settin
     except ResumeDaemonError as error:
         unread.append(Unread(path, error.reason))
         return []
-
-
-def _read(kind: str, path: Path, run: Path, unread: list[Unread], *, named: bool) -> list[Setting]:
-    label = str(path.relative_to(run)) if path.is_relative_to(run) else str(path)
-    try:
-        return READERS[kind](path, label)
-    except ResumeDaemonError as error:
-        if named:
-            raise
-        unread.append(Unread(path, error.reason))
-        return []
-
-
-KNOWN: Final = frozenset(
-    {
-        "beta",
-        "bf16",
-        "dataset_name",
-        "gradient_accumulation_steps",
-        "learning_rate",
-        "lora_alpha",
-        "lora_r",
-        "loss_type",
-        "lr_scheduler_type",
-        "max_completion_length",
-        "max_grad_norm",
-        "max_prompt_length",
-        "max_seq_length",
-        "max_steps",
-        "model_name_or_path",
-        "num_generations",
-        "num_train_epochs",
-        "per_device_train_batch_size",
-        "save_steps",
-        "seed",
-        "temperature",
-        "top_p",
-        "vllm_max_model_length",
-        "warmup_ratio",
-        "warmup_steps",
-        "weight_decay",
-    }
-)
-"""Parameters that are known without a checkpoint: by them a configuration file is recognised."""

@@ -21,11 +21,16 @@ import trl
 from resume_daemon.findings import Severity
 from resume_daemon.formats.safetensors import read_header
 from resume_daemon.parameters import adapters, batches
+from resume_daemon.parameters.checks import check
 from resume_daemon.parameters.release import release_of
 from resume_daemon.parameters.removals import ADDITIONS, REMOVALS
+from resume_daemon.parameters.survey import Request, survey
+from resume_daemon.state_directory import find_state_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.real.conftest import WatchedRun
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -145,3 +150,20 @@ def test_the_tensors_of_a_real_adapter_tell_its_rank_and_modules(
         patterns=bool(pattern),
     )
     assert list(right) == []
+
+
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_nothing_is_wrong_with_the_parameters_of_a_real_run(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    healthy: WatchedRun = request.getfixturevalue(f"healthy_{kind}")
+    facts = survey(healthy.run, find_state_directory(healthy.run, None), Request(), {})
+    assert facts.checkpoint is not None
+    assert "num_generations" in facts.parameters
+    assert [each for each in check(facts) if each.severity is not Severity.INFO] == []
+    if kind == "lora":
+        tensors = adapters.adapter_of(facts.checkpoint.shapes)
+        rank = facts.trained_with("lora_r")
+        assert tensors is not None
+        assert rank is not None
+        assert set(tensors.ranks.values()) == {rank.value}

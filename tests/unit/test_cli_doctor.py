@@ -265,6 +265,7 @@ def test_without_a_run_the_machine_alone_is_examined(python: Path) -> None:
     assert {each["name"] for each in found["sections"]} == {
         "environment",
         "dependencies",
+        "code",
         "limits",
     }
 
@@ -314,6 +315,25 @@ def test_a_setting_that_only_the_checkpoint_shows_is_held_against_the_version_as
     # What TRL had by itself until then, nobody need have set.
     write_arguments(run / "checkpoint-5", max_prompt_length=512)
     assert "RD838" not in findings(examined([run, "--python", python]))
+
+
+def test_code_that_is_named_is_part_of_the_examination_and_is_not_run(
+    watched: Path, python: Path, tmp_path: Path
+) -> None:
+    package = tmp_path / "configs"
+    package.mkdir()
+    marker = tmp_path / "it ran"
+    (package / "__init__.py").write_text(
+        f"open({str(marker)!r}, 'w').close()\nfrom .script import ScriptConfig\n", encoding="utf-8"
+    )
+    found = examined([watched, "--python", python, "--code", package], status=1)
+    assert [each["code"] for each in section(found, "code")["findings"]] == ["RD866"]
+    (package / "script.py").write_text("class ScriptConfig: ...\n", encoding="utf-8")
+    found = examined([watched, "--python", python, "--code", package], status=0)
+    assert section(found, "code")["findings"] == []
+    assert not marker.exists()
+    missing = CliRunner().invoke(app, ["doctor", "--code", str(tmp_path / "nowhere")])
+    assert missing.exit_code == 2
 
 
 def test_a_page_shows_the_same_findings_and_is_the_only_thing_written(

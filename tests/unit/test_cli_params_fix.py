@@ -30,6 +30,19 @@ JSON = """\
 \t"max_prompt_length" : 1536 , "max_completion_length":   {completion},
   "notes": "größer \\u00e4", "lr": 6e-6 }}
 """
+SHELL = """\
+#!/usr/bin/env bash
+# Starts the training. It was 2561 once, don't.
+set -euo pipefail
+MAX_LEN=4096
+MAX_COMPLETION="{completion}"   # tokens
+
+torchrun --nproc_per_node 1 train.py \\
+    --max_seq_length "$MAX_LEN" \\
+    --max_prompt_length=1536 \\
+    --max_completion_length $MAX_COMPLETION \\
+    --learning_rate 6e-6
+"""
 ENVIRONMENT = """\
 # Read by systemd.
 MAX_SEQ_LENGTH=4096
@@ -40,6 +53,7 @@ MAX_COMPLETION_LENGTH="{completion}"
 FILES: dict[str, tuple[str, str, str]] = {
     "yaml": ("train.yaml", YAML, "--config"),
     "json": ("train.json", JSON, "--config"),
+    "shell": ("train.sh", SHELL, "--script"),
     "environment": ("train.env", ENVIRONMENT, "--env-file"),
 }
 
@@ -204,6 +218,7 @@ def test_the_weaker_of_two_sources_is_left_alone(run: Path, tmp_path: Path) -> N
     ("kind", "old", "new"),
     [
         ("yaml", "{completion}   #", "&length {completion}\n    other: *length   #"),
+        ("shell", '"{completion}"', '"$((4096 - 1535))"'),
     ],
 )
 def test_a_length_that_is_no_single_value_is_left_and_said(
@@ -226,3 +241,28 @@ def test_a_length_of_this_processs_environment_is_left_and_said(run: Path, tmp_p
     assert done.exit_code == 1
     assert "it is in the environment of this process" in done.stdout
     assert b"2560" in path.read_bytes()
+
+
+def test_a_report_is_written_as_text_or_json(run: Path, tmp_path: Path) -> None:
+    _, option = write(tmp_path, "yaml", 2561)
+    text, document = tmp_path / "report.txt", tmp_path / "report.json"
+    for file in (text, document):
+        assert params([run, *option, "--report", file]).exit_code == 1
+        # An older report is replaced.
+        assert params([run, *option, "--report", file]).exit_code == 1
+    lines = text.read_text(encoding="utf-8").splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("  RD801 error: "))
+    assert lines[first + 1].startswith("      to do: Prompt + completion that fit 4096")
+    assert any(line.startswith("max_completion_length  2561") for line in lines)
+    findings = json.loads(document.read_text(encoding="utf-8"))["findings"]
+    order = ["error", "warning", "info"]
+    assert findings == sorted(findings, key=lambda each: order.index(each["severity"]))
+    assert all(each["hint"] for each in findings)
+
+
+def test_a_report_replaces_nothing_else(run: Path, tmp_path: Path) -> None:
+    path, option = write(tmp_path, "yaml", 2561)
+    before = path.read_bytes()
+    assert params([run, *option, "--report", path]).exit_code == 2
+    assert params([run, *option, "--report", tmp_path / "nowhere" / "r.txt"]).exit_code == 2
+    assert path.read_bytes() == before

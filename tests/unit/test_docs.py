@@ -32,7 +32,7 @@ ARGUMENTS = {
     "snapshots show": ["{run}", "checkpoint-10"],
     "snapshots diff": ["{run}", "checkpoint-5", "checkpoint-10"],
     "report": ["{run}"],
-    "doctor": ["{run}"],
+    "doctor": ["{run}", "--code", "{code}"],
     "cleanup": ["{run}"],
     "backup": ["{run}", "--to", "{disk}", "--checkpoint", "checkpoint-10"],
     "restore": ["{elsewhere}", "checkpoint-10", "--from", "{kept}"],
@@ -112,6 +112,8 @@ def test_every_json_key_that_a_command_prints_stands_in_its_section(
     places = {"run": watched_run, "wrong": wrong, "state": tmp_path / "state"}
     places["long"] = tmp_path / "long.yaml"
     places["long"].write_text(LONG, encoding="utf-8")
+    places["code"] = tmp_path / "code.py"
+    places["code"].write_text("", encoding="utf-8")
     for name in ("kept", "disk", "elsewhere"):
         places[name] = tmp_path / name
         places[name].mkdir()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,10 @@ from resume_daemon.findings import Severity
 from resume_daemon.parameters.adapters import adapter_of
 from resume_daemon.parameters.adapters import check as check_adapter
 from resume_daemon.parameters.segments import Segment, changes, check, grade
+from resume_daemon.report.parameters_page import PAGE, page
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FIRST = {
     "learning_rate": 6e-6,
@@ -147,3 +151,7 @@ def test_a_configuration_that_the_tensors_contradict_is_told(
     changes: dict[str, Any], codes: list[str]
 ) -> None:
     assert found(**changes) == codes
+
+
+def test_the_page_of_parameters_is_current(repository: Path) -> None:
+    assert (repository / PAGE).read_text(encoding="utf-8") == page(), "run `make docs`"

@@ -40,8 +40,12 @@ def write_report(
     write_page(file, page(gather(run, state), themes))
 
 
-def check_target(file: Path) -> None:
+def check_target(file: Path, mark: str = MARK) -> None:
     """Make sure that nothing else than a report would be replaced.
+
+    Args:
+        file: Where it is to be written.
+        mark: What a report of the kind has among its first bytes.
 
     Raises:
         UsageError: It would, or the directory is not there.
@@ -57,7 +61,7 @@ def check_target(file: Path) -> None:
     except (OSError, ResumeDaemonError) as error:
         reason = error.reason if isinstance(error, ResumeDaemonError) else str(error)
         raise UsageError(operation, file, reason, hint="Name another file.") from error
-    if head and MARK.encode() not in head:
+    if head and mark.encode() not in head:
         reason = "there is a file that is no report of resume-daemon"
         raise UsageError(operation, file, reason, hint="Name another file, or move that one away.")
 
