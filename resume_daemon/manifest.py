@@ -235,6 +235,22 @@ def find_manifest(path: Path, digest: str | None) -> Manifest | None:
     return None
 
 
+def forget_sound_manifest(path: Path) -> None:
+    """Remove the manifest of when it was sound: the present one is that of a sound checkpoint."""
+    _sound(path).unlink(missing_ok=True)
+
+
+def recorded_manifest(path: Path) -> Manifest | None:
+    """Return what a checkpoint was when it was last sound, or else when it was last judged.
+
+    A file that is put back as it was then is no change, whatever was recorded since.
+    """
+    for each in (_sound(path), path):
+        with suppress(ResumeDaemonError):
+            return read_manifest(each)[0]
+    return None
+
+
 def _sound(path: Path) -> Path:
     return path.with_name(f"{path.stem}.sound{path.suffix}")
 

@@ -218,16 +218,12 @@ def _changes(
 
 def _recorded(checkpoint: Path) -> Manifest | None:
     """Return what a daemon recorded of a checkpoint, where one has."""
-    from resume_daemon.manifest import read_manifest  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.manifest import recorded_manifest  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.state_directory import find_state_directory  # noqa: PLC0415 - as above
 
     state = find_state_directory(checkpoint.parent, None)
-    if state is None:
-        return None
-    try:
-        return read_manifest(state.manifests / f"{checkpoint.name}.json")[0]
-    except ResumeDaemonError:
-        return None  # It is a help, and the daemon warns of one that is damaged.
+    # It is a help, and the daemon warns of one that is damaged.
+    return None if state is None else recorded_manifest(state.manifests / f"{checkpoint.name}.json")
 
 
 def _print(target: Path, result: Verification) -> None:

@@ -22,7 +22,7 @@ from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.registry import checkpoints_in, layout_of, list_checkpoint, step_of
 from resume_daemon.ledger.queries import RunState, fold
 from resume_daemon.ledger.reader import read_records
-from resume_daemon.manifest import read_manifest
+from resume_daemon.manifest import read_manifest, recorded_manifest
 from resume_daemon.resume.plan import (
     Candidate,
     CurriculumPoint,
@@ -86,6 +86,7 @@ def survey(
     options: Options | None = None,
     names: Sequence[str] | None = None,
     watch: Callable[[Path], Callable[[int], None]] = lambda _: lambda _: None,
+    judged: Mapping[str, Verification] | None = None,
 ) -> ResumePlan:
     """Return the resume plan of a run; nothing is changed.
 
@@ -96,6 +97,7 @@ def survey(
         options: How a checkpoint is verified where that has to be done; None for every byte.
         names: Its checkpoints, where they are known already: a run may hold 100,000 other files.
         watch: Told of each checkpoint that is read; what it returns is told the bytes.
+        judged: What is known, or expected, of checkpoints, by name: these are not read.
 
     Raises:
         ResumeDaemonError: The run cannot be listed, or its ledger cannot be read.
@@ -106,7 +108,15 @@ def survey(
     order = newest_first(steps)
     accept = {Verdict.SOUND} | ({Verdict.DEGRADED} if wishes.degraded else set())
     verdicts = None if wishes.anew else CachedVerdicts({run: known})
-    judge = _Judge(run, state, steps, options or Options(), watch=watch, verdicts=verdicts)
+    judge = _Judge(
+        run,
+        state,
+        steps,
+        options or Options(),
+        watch=watch,
+        verdicts=verdicts,
+        judged=judged or {},
+    )
     candidates = judge.candidates(order, only=wishes.checkpoint)
     chosen = choose(candidates, accept=frozenset(accept))
     looked_at = len(chosen.refused) + (chosen.candidate is not None)
@@ -147,6 +157,7 @@ class _Judge:
         *,
         watch: Callable[[Path], Callable[[int], None]],
         verdicts: CachedVerdicts | None,
+        judged: Mapping[str, Verification],
     ) -> None:
         self._run = run
         self._state = state
@@ -154,6 +165,7 @@ class _Judge:
         self._options = options
         self._watch = watch
         self._known = verdicts
+        self._judged = judged
 
     def candidates(self, order: Sequence[str], only: str | None = None) -> Iterator[Candidate]:
         """Yield each checkpoint, or the only one, with its verdict, in the order given."""
@@ -179,6 +191,8 @@ class _Judge:
             )
 
     def _verify(self, path: Path, older: Sequence[str]) -> Verification:
+        if path.name in self._judged:
+            return self._judged[path.name]
         if self._known is not None:
             found = self._known.find(path, Depth.DEEP)
             if found is not None:
@@ -187,10 +201,15 @@ class _Judge:
         return verify(
             path,
             boundary=self._run,
-            references=References.after(before, self._manifest(path.name)),
+            references=References.after(before, self._recorded(path.name)),
             options=self._options,
             progress=self._watch(path),
         )
+
+    def _recorded(self, name: str) -> Manifest | None:
+        if self._state is None:
+            return None
+        return recorded_manifest(self._state.manifests / f"{name}.json")
 
     def _manifest(self, name: str) -> Manifest | None:
         if self._state is None:

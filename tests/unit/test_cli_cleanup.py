@@ -182,10 +182,11 @@ def planned(run: Path) -> Any:
 def test_what_changed_after_the_plan_stays(run: Path) -> None:
     removals = planned(run)
     (run / "state.json.tmp").write_bytes(b"new")
-    write(run.parent / "__pycache__" / "mine.txt")
+    compiled = write(run.parent / "__pycache__" / "train.cpython-311.pyc", b"compiled again")
     outcomes, _ = apply(removals, run / ".resume_daemon" / "trash", now=NOW)
     left = {each.removal.path.name: each for each in outcomes if not each.done}
-    assert set(left) == {"state.json.tmp", "__pycache__"}
+    assert set(left) == {"state.json.tmp", compiled.name, "__pycache__"}
+    assert compiled.read_bytes() == b"compiled again"
     assert not any(each.failed for each in left.values())
     assert (run / "state.json.tmp").read_bytes() == b"new"
 
@@ -214,7 +215,7 @@ def test_where_nothing_can_be_set_aside_only_what_can_be_made_again_goes(run: Pa
 
 def test_a_save_is_looked_at_whole_before_it_is_abandoned(run: Path) -> None:
     inner = write(run / "tmp-checkpoint-7" / "global_step7" / "optim.pt")
-    age(run / "tmp-checkpoint-7")
+    age(run)
     os.utime(run / "checkpoint-10")
     with inner.open("rb"):
         assert "tmp-checkpoint-7" in kept(cleanup(run, "--clean-only", "--json"))
@@ -321,11 +322,14 @@ def test_undo_leaves_what_has_come_into_being_meanwhile(run: Path) -> None:
     done = cleanup(run, "--clean-only", "--apply", "--json")
     place = Path(json.loads(done.stdout)["cleanup"]["set_aside_in"])
     write(run / "state.json.tmp", b"newer")
+    (run / "tmp-checkpoint-7").mkdir()
     shutil.rmtree(run / "logs")
     ended = cleanup(run, "--undo", place.name, "--json")
     assert ended.exit_code == 1
     left = [each for each in json.loads(ended.stdout)["put_back"] if not each["done"]]
-    assert [each["path"] for each in left] == [str(run / "state.json.tmp")]
+    there = {"state.json.tmp", "tmp-checkpoint-7"}
+    assert {each["path"] for each in left} == {str(run / name) for name in there}
+    assert not list((run / "tmp-checkpoint-7").iterdir())
     assert (run / "state.json.tmp").read_bytes() == b"newer"
     kept = place / str(run / "state.json.tmp").lstrip("/")
     assert kept.read_bytes() == b"perhaps the only copy"

@@ -334,6 +334,36 @@ def test_drift_is_told_from_when_it_began_until_it_was_over(tmp_path: Path) -> N
     assert drifts[0].since < (drifts[0].until or NOW)
 
 
+def test_steps_of_an_offline_process_count_over_the_whole_run(tmp_path: Path) -> None:
+    ledger = tmp_path / ".resume_daemon" / "ledger.jsonl"
+    ledger.parent.mkdir()
+    with Ledger.open(ledger, "run") as opened:
+        for segment, base in (("a", 0), ("b", 40)):
+            steps = {"tracker_step": 2, "trainer_step": 1}
+            opened.append("pair", tracker="wandb", run_id="r", segment=segment, base=base, **steps)
+    pairs = gather(tmp_path, StateDirectory(ledger.parent, "")).pairs
+    assert [pair.tracker_step for pair in pairs] == [2, 42]
+
+
+def test_the_newest_start_stands_out_from_the_earlier_ones() -> None:
+    pairs = tuple(Pair(f"process {n}", 10 * n + m, m) for n in range(3) for m in (1, 2))
+    styles = re.findall(r'<polyline [^>]*class="([^"]*)"', page(facts(pairs=pairs)))
+    assert styles == ["series earlier", "series earlier", "series"]
+
+
+def test_the_checkpoint_to_resume_from_has_a_ring() -> None:
+    rows = (row("checkpoint-5"), row("checkpoint-10", step=10))
+    text = page(facts(checkpoints=rows, newest_sound="checkpoint-10"))
+    [mark] = [each for each in re.findall(r"<g .*?</g>", text) if 'class="ring"' in each]
+    assert "checkpoint-10: sound" in mark
+
+
+def test_the_gravest_of_what_is_wrong_stands_first() -> None:
+    firing = tuple(Firing(c, s, f"about {c}", NOW) for c, s in (("B", "warning"), ("A", "error")))
+    text = page(facts(firing=firing))
+    assert text.index("about A") < text.index("about B")
+
+
 def test_only_finite_performances_with_a_step_are_drawn() -> None:
     schema = Schema(
         name="s", files=("s.json",), history=("h",), entry_step="step", entry_performance="p"
