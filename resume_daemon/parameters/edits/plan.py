@@ -58,7 +58,7 @@ class Wish:
     def __str__(self) -> str:
         line = "" if self.setting.line is None else f" line {self.setting.line}"
         return (
-            f"set {self.setting.name} to {shown(self.value)} (it is {shown(self.setting.value)}) "
+            f"set {self.setting.name} from {shown(self.setting.value)} to {shown(self.value)} "
             f"in {self.setting.source.label}{line}"
         )
 
