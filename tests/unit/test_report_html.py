@@ -273,7 +273,7 @@ def test_themes_of_an_examination_come_with_code_hint_and_file() -> None:
     assert "a.bin: half of it is <code>zero</code>" in text
     assert "Go back." in text
     assert "a.bin: a.bin" not in text
-    assert "nothing found in" in text.partition("It is right.")[0]
+    assert "no findings" in text.partition("It is right.")[0]
 
 
 def test_a_report_replaces_a_report_and_nothing_else(watched_run: Path, tmp_path: Path) -> None:

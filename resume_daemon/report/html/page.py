@@ -144,7 +144,7 @@ def _themes(themes: Sequence[Theme]) -> list[str]:
         if not each.findings
     ]
     if others:
-        heading = tag("h2", "Examined: nothing found in")
+        heading = tag("h2", "Examined: no findings")
         sections.append(tag("section", heading, tag("ul", *others, class_="said plain")))
     return sections
 
