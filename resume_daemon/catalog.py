@@ -46,6 +46,7 @@ REPORTERS = (
     "resume_daemon.parameters.lengths",
     "resume_daemon.parameters.agreement",
     "resume_daemon.parameters.batches",
+    "resume_daemon.parameters.refusals",
     "resume_daemon.parameters.rejected",
     "resume_daemon.parameters.segments",
     "resume_daemon.parameters.adapters",

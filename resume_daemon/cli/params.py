@@ -40,7 +40,11 @@ def command(
     ),
     script: list[Path] | None = _files("--script", "A launch script; may be given again."),
     config: list[Path] | None = _files("--config", "YAML or JSON; may be given again."),
+    code: list[Path] | None = _files("--code", "Python with configuration classes, or a folder."),
     env_file: list[Path] | None = _files("--env-file", "An environment file, likewise."),
+    python: Path | None = typer.Option(
+        None, "--python", metavar="PATH", readable=False, help="The trainer's interpreter."
+    ),
     auto_fix: bool = AUTO_FIX,
     strategy: str = STRATEGY,
     show_all: bool = typer.Option(False, "--all", help="Show every parameter there is."),
@@ -76,11 +80,12 @@ def command(
         scripts=_absolute(script),
         configurations=_absolute(config),
         environment_files=_absolute(env_file),
+        code=_absolute(code),
     )
 
     def look() -> Facts:
         state = find_state_directory(real, state_dir)
-        return survey(real, state, Request(checkpoint, named), os.environ)
+        return survey(real, state, Request(checkpoint, named, python), os.environ)
 
     facts = look()
     fix = None
@@ -118,7 +123,7 @@ def _show(facts: Facts, findings: list[Finding], *, show_all: bool) -> None:
     if hidden := len(facts.parameters) - len(rows):
         say(f"{hidden} more that only the past says; --all shows them")
     if not facts.parameters:
-        say("nothing says what it is trained with; name files with --script or --config")
+        say("nothing says what it is trained with; name files with --script, --config or --code")
     for each in facts.unread:
         say(f"not read: {each.path}: {each.reason}")
     for sentence in fitting(facts):

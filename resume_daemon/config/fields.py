@@ -145,6 +145,15 @@ def _curriculum_schema(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _expression(value: str) -> str:
+    """Refuse what is no regular expression."""
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"must be a regular expression: {error}") from error
+    return value
+
+
 def _nothing_means_empty(value: Any) -> Any:
     """Accept a list of which every line is commented out."""
     return () if value is None else value
@@ -178,6 +187,8 @@ SinkName = Annotated[str, _matches(_SINK_NAME, "1 to 64 letters, digits, hyphens
 GlobalName = Annotated[
     str, _matches(_GLOBAL_NAME, "a dotted name such as my_project.rewards.Reward or my_project.*")
 ]
+
+Expression = Annotated[str, Field(max_length=2000), AfterValidator(_expression)]
 
 RunPattern = Annotated[str, AfterValidator(_run_pattern)]
 

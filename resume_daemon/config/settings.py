@@ -19,6 +19,7 @@ from resume_daemon.config.fields import (
     CurriculumSchema,
     DatabaseUrl,
     EnvironmentName,
+    Expression,
     FilePath,
     GlobalName,
     HttpUrl,
@@ -202,6 +203,22 @@ class Trackers(Section):
     """Where the tracker's step is read."""
 
     wandb: Wandb = Wandb()
+
+
+class TrainerLog(Section):
+    """What the trainer prints, followed for lines that tell of a seam.
+
+    Configuration sync, W&B resume, a change of curriculum stage, the loading of a checkpoint, out
+    of memory, an NCCL time-out and the end of a traceback become records of kind trainer in the
+    ledger.
+    """
+
+    files: Annotated[tuple[AnyPattern, ...], *AsTuple] = ()
+    """Globs of log files, relative to the run or absolute. Empty follows none."""
+
+    patterns: dict[SinkName, Expression] = Field(default={})
+    """More events, each with its regular expression, such as {reward-server-down: "reward .*
+    unreachable"}. One of a known name replaces ours; an empty one turns it off."""
 
 
 class Drift(Section):
@@ -402,6 +419,7 @@ class Settings(Section):
     curriculum: Curriculum = Curriculum()
     snapshot: Snapshot = Snapshot()
     trackers: Trackers = Trackers()
+    trainer_log: TrainerLog = TrainerLog()
     drift: Drift = Drift()
     backup: Backup = Backup()
     resume: Resume = Resume()

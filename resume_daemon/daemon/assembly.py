@@ -16,6 +16,8 @@ from resume_daemon.daemon.curriculum_keeper import CurriculumKeeper
 from resume_daemon.daemon.curriculum_task import CurriculumTask
 from resume_daemon.daemon.index_task import IndexTask
 from resume_daemon.daemon.judgement import Judge
+from resume_daemon.daemon.log_keeper import LogKeeper
+from resume_daemon.daemon.log_task import LogTask
 from resume_daemon.daemon.messages import TaskEnded, Wake
 from resume_daemon.daemon.recorder import Recorder
 from resume_daemon.daemon.roster import Clock
@@ -29,6 +31,7 @@ from resume_daemon.daemon.watch import Watch
 from resume_daemon.daemon.worker import Worker
 from resume_daemon.findings import Severity
 from resume_daemon.ledger.ledger import Ledger
+from resume_daemon.log_events.patterns import compiled
 from resume_daemon.small_files import SmallFiles
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ class Parts:
     backups: BackupKeeper
     curriculum: CurriculumKeeper
     tracker: TrackerKeeper
+    logs: LogKeeper
     server: ServerWatch
     judge: Judge
     worker: Worker
@@ -102,6 +106,7 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
     scrubs = ScrubKeeper(checkpoints, recorder, setup.scrubbing(once=once), clock)
     backups = BackupKeeper(setup.run, checkpoints, recorder, setup.backups(), clock)
     tracker = TrackerKeeper(recorder, settings.drift, time.time)
+    logs = LogKeeper(recorder, enabled=bool(settings.trainer_log.files))
     judge = Judge(setup.run, checkpoints, curriculum, tracker, backups)
     worker = Worker(
         setup.run,
@@ -146,6 +151,15 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
         )
         tasks.append(task("trackers", following.body))
         watch.tracker = (following, tasks[-1].stopping.wake)
+    if settings.trainer_log.files:
+        listening = LogTask(
+            setup.run,
+            globs=settings.trainer_log.files,
+            patterns=compiled(settings.trainer_log.patterns),
+            known=logs.known(),
+            put=put,
+        )
+        tasks.append(task("trainer-log", listening.body))
     if settings.index.url is not None:
         index = IndexTask(settings.index.url, setup.name, setup.state.ledger)
         tasks.append(task("index", index.body))
@@ -158,6 +172,7 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
         backups=backups,
         curriculum=curriculum,
         tracker=tracker,
+        logs=logs,
         server=ServerWatch(settings.trackers.wandb.api, recorder, os.environ, wake),
         judge=judge,
         worker=worker,

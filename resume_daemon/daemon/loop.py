@@ -21,6 +21,7 @@ from resume_daemon.daemon.messages import (
     AlertClosed,
     BackupDone,
     Inbox,
+    LogRead,
     Scrubbed,
     Signalled,
     Snapshotted,
@@ -357,6 +358,8 @@ class Daemon:
                 self._parts.curriculum.on_states(message)
             case TrackerPolled():
                 self._parts.tracker.on_polled(message)
+            case LogRead():
+                self._parts.logs.on_read(message)
             case AlertClosed():
                 self._parts.storage.close(message.closed)
             case _:
@@ -415,6 +418,7 @@ class Daemon:
                 self._deferred
                 or self._parts.checkpoints.waiting()
                 or not self._parts.curriculum.ready
+                or not self._parts.logs.ready
                 or self._parts.backups.waiting()
             ):
                 return False

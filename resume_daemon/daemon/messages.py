@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from resume_daemon.curriculum.snapshot import SnapshotIndex
     from resume_daemon.curriculum.state import StateRead
     from resume_daemon.daemon.backup_task import BackupJob, BackupResult
+    from resume_daemon.log_events.events import LogEvent
+    from resume_daemon.log_events.follow import Position
     from resume_daemon.scrub import Scrub
     from resume_daemon.trackers.view import TrackerView
     from resume_daemon.verification import Verification
@@ -81,6 +83,22 @@ class TrackerPolled:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """One event of a trainer's log, and up to where that log was read then."""
+
+    path: str
+    event: LogEvent
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class LogRead:
+    """The trainer's logs were read."""
+
+    told: tuple[Told, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AlertClosed:
     """A sink took an alert, or refused it for good."""
 
@@ -104,6 +122,7 @@ Message = (
     | BackupDone
     | StatesRead
     | TrackerPolled
+    | LogRead
     | AlertClosed
     | TaskEnded
 )

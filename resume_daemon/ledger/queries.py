@@ -176,6 +176,7 @@ class RunState:
         daemon: The last daemon event, or None.
         server: What the tracker's server last said, or None.
         curriculum: Versions by (file, digest), the latest seen last.
+        log_positions: By path of a trainer's log, its inode and up to where it was read.
     """
 
     seq: int = 0
@@ -191,6 +192,7 @@ class RunState:
     daemon: DaemonEvent | None = None
     server: ServerState | None = None
     curriculum: dict[tuple[str, str], CurriculumVersion] = field(default_factory=dict)
+    log_positions: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def apply(self, record: Record) -> None:
         """Take one record in; kinds that say nothing about the present only move ``seq``."""
@@ -215,6 +217,11 @@ class RunState:
                 self._condition(record)
             case "curriculum":
                 self._curriculum(record)
+            case "trainer":
+                get = record.fields.get
+                path, inode, offset = _text(get("file")), get("inode"), get("offset")
+                if path is not None and type(inode) is int and type(offset) is int:
+                    self.log_positions[path] = (inode, offset)
             case "tracker":
                 get = record.fields.get
                 self.server = ServerState(

@@ -6,7 +6,15 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
 from resume_daemon.findings import Code, Severity
-from resume_daemon.parameters import adapters, agreement, batches, lengths, rejected, segments
+from resume_daemon.parameters import (
+    adapters,
+    agreement,
+    batches,
+    lengths,
+    refusals,
+    rejected,
+    segments,
+)
 from resume_daemon.parameters.names import canonical
 from resume_daemon.parameters.release import release_of
 from resume_daemon.parameters.selection import (
@@ -72,6 +80,7 @@ def check(facts: Facts) -> Iterator[Finding]:
         *_lengths(facts),
         *_agreement(facts),
         *batches.check(_batches(facts)),
+        *refusals.check(facts.refusals),
         *_rejected(facts),
         *_adapters(facts),
         *_restored(facts),

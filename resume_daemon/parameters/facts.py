@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from resume_daemon.parameters.post_init import Refusal
     from resume_daemon.parameters.values import Setting
 
 
@@ -114,6 +115,7 @@ class Facts:
         processes: Processes that the training is started with, all nodes together; None where
             nothing says.
         versions: Packages of the trainer's interpreter by name, as far as known.
+        refusals: Rules of the user's own classes that the next start does not keep.
         unread: What could not be read.
     """
 
@@ -126,6 +128,7 @@ class Facts:
     launcher: Mapping[str, Setting] = field(default_factory=dict)
     processes: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    refusals: tuple[Refusal, ...] = ()
     unread: tuple[Unread, ...] = ()
 
     def next_start(self, name: str) -> Setting | None:

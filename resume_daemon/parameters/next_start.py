@@ -16,10 +16,13 @@ from resume_daemon.parameters.sources.environment import read_environment
 from resume_daemon.parameters.sources.every import read_file
 from resume_daemon.parameters.sources.launch import Launch, read_launch_script
 from resume_daemon.parameters.sources.launch_files import files_of, launcher_configuration
+from resume_daemon.parameters.sources.python_code import read_code
 from resume_daemon.parameters.values import Setting, SourceKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+    from resume_daemon.parameters.sources.python_code import Family
 
 ENOUGH: Final = 2
 """Known parameters that a file needs to name, to be taken for a configuration nobody named."""
@@ -32,12 +35,14 @@ class NextStart:
     Attributes:
         settings: In the order in which they count, later ones of a kind before earlier ones.
         launcher: What the launcher is given.
+        families: Classes of the user's code.
         processes: How many there will be, or None.
         unread: What could not be read or understood.
     """
 
     settings: list[Setting] = field(default_factory=list)
     launcher: list[Setting] = field(default_factory=list)
+    families: tuple[Family, ...] = ()
     processes: int | None = None
     unread: list[Unread] = field(default_factory=list)
 
@@ -79,8 +84,11 @@ class _Gathering:
             scripted += launch.settings
             # What a script names is nearer to it than what merely lies in the run.
             found = _preferring(files, found)
-        settings: list[Setting] = []
-        for kind in ("code", "configurations", "environment_files"):
+        code = read_code(named.code or found.code, self._environ, asked=bool(named.code))
+        result.families = code.families
+        result.unread += code.unread
+        settings = list(code.settings)
+        for kind in ("configurations", "environment_files"):
             asked = getattr(named, kind)
             for path in asked or getattr(found, kind):
                 settings += self._file(kind, path, asked=bool(asked))

@@ -6,14 +6,16 @@ in code. A checkpoint overrides the part that the trainer restores from it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from resume_daemon.parameters.compare import same
 from resume_daemon.parameters.facts import Parameter
 from resume_daemon.parameters.names import canonical
 from resume_daemon.parameters.values import SourceKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from resume_daemon.parameters.values import Setting
 
@@ -46,6 +48,30 @@ def resolve(settings: Iterable[Setting]) -> dict[str, Parameter]:
     for setting in settings:
         found.setdefault(canonical(setting.name), []).append(setting)
     return {name: _parameter(name, found[name]) for name in sorted(found)}
+
+
+def with_computed(
+    parameters: Mapping[str, Parameter], computed: Iterable[Setting]
+) -> dict[str, Parameter]:
+    """Return parameters with what the user's code makes of them when it has been given them.
+
+    What it leaves as it was given stays the setting that it was given by.
+
+    Args:
+        parameters: From ``resolve``.
+        computed: What is assigned at the end, whatever was given.
+    """
+    found = dict(parameters)
+    for setting in computed:
+        name = canonical(setting.name)
+        parameter = found.get(name, Parameter(name, (), restored=name in RESTORED))
+        given = parameter.next_start
+        stays = given is not None and same(given.value, setting.value)
+        if not stays or (given is not None and given.certain != setting.certain):
+            found[name] = replace(
+                parameter, settings=(setting, *parameter.settings), next_start=setting
+            )
+    return dict(sorted(found.items()))
 
 
 def _parameter(name: str, settings: list[Setting]) -> Parameter:

@@ -12,7 +12,8 @@ from resume_daemon.layouts.registry import checkpoints_in
 from resume_daemon.parameters.facts import CheckpointFacts, Facts, Unread
 from resume_daemon.parameters.names import KNOWN, canonical
 from resume_daemon.parameters.next_start import given_to_next_start
-from resume_daemon.parameters.resolve import resolve
+from resume_daemon.parameters.post_init import outcome_of
+from resume_daemon.parameters.resolve import resolve, with_computed
 from resume_daemon.parameters.secrets import without_secrets
 from resume_daemon.parameters.sources.checkpoint import read_checkpoint, read_model_configuration
 from resume_daemon.parameters.sources.discovery import (
@@ -23,6 +24,7 @@ from resume_daemon.parameters.sources.discovery import (
     sort_by_kind,
 )
 from resume_daemon.parameters.sources.every import read_file
+from resume_daemon.parameters.sources.packages import versions_of
 from resume_daemon.parameters.values import Source, SourceKind
 
 if TYPE_CHECKING:
@@ -42,11 +44,13 @@ class Request:
     Attributes:
         checkpoint: Directory name, or None for the newest.
         named: Files that the user names; a kind of which none is named is looked for.
+        python: The trainer's interpreter, whose packages are looked up; None where nobody says.
         most: Checkpoints whose parameters are compared, the newest.
     """
 
     checkpoint: str | None = None
     named: SourceFiles = field(default_factory=SourceFiles)
+    python: Path | None = None
     most: int = MAX_CHECKPOINTS
 
 
@@ -62,7 +66,7 @@ def survey(
         environ: The environment that the next start would inherit.
 
     Raises:
-        UsageError: The checkpoint that was asked for is not there.
+        UsageError: The checkpoint or the interpreter that was named is not there.
         ResumeDaemonError: The run cannot be listed, or a file that was named cannot be read.
     """
     unread: list[Unread] = []
@@ -74,14 +78,18 @@ def survey(
     unread += given.unread
     settings = [*kept.settings(environ, unread), *_of_base_model(past, unread), *past]
     settings = list(without_secrets([*settings, *given.settings]))
+    parameters = resolve(settings)
+    computed, refusals = outcome_of(given.families, parameters)
     return Facts(
         run=run,
-        parameters=resolve(settings),
+        parameters=with_computed(parameters, computed),
         settings=tuple(settings),
         checkpoint=chosen,
         checkpoints=checkpoints,
         launcher={each.name: each for each in given.launcher},
         processes=given.processes,
+        versions=versions_of(request.python, environ),
+        refusals=tuple(refusals),
         unread=tuple(unread),
     )
 

@@ -196,3 +196,66 @@ def test_a_script_that_is_none_ends_with_a_sentence(run: Path, tmp_path: Path) -
     done = CliRunner().invoke(app, ["params", str(run), "--script", str(python)])
     assert done.exit_code == 1
     assert "its first line names python" in done.output
+
+
+CODE = """\
+open({made!r}, "w").close()
+from dataclasses import dataclass
+
+@dataclass
+class ScriptArguments:
+    max_prompt_length: int = 512
+    max_completion_length: int = 1024  # kept
+    max_seq_length: int = None
+    temperature: float = 0.7
+
+    def __post_init__(self):
+        self.max_seq_length = self.max_prompt_length + self.max_completion_length
+        if self.temperature > 1.5:
+            raise ValueError("too hot")
+"""
+
+
+def test_the_code_that_a_script_starts_is_read_and_not_imported(run: Path, script: Path) -> None:
+    made = run.parent / "made"
+    code = run.parent / "train.py"
+    code.write_text(CODE.format(made=str(made)), encoding="utf-8")
+    found = parameters(run, "--script", script)
+    length = found["max_completion_length"]["next_start"]
+    assert (length["value"], length["kind"], length["line"]) == (1024, "default in code", 7)
+    assert length["source"] == "train.py: ScriptArguments"
+    sequence = found["max_seq_length"]["next_start"]
+    assert sequence["value"] == 2048, "1024 of the command line and 1024 of the code"
+    assert sequence["scope"] == "ScriptArguments.__post_init__"
+    assert not made.exists()
+
+
+def test_values_that_the_users_own_rule_refuses_are_told(run: Path, tmp_path: Path) -> None:
+    code = tmp_path / "configs.py"
+    code.write_text(CODE.format(made=str(tmp_path / "made")), encoding="utf-8")
+    (tmp_path / "hot.yaml").write_text("temperature: 2.0\nmax_steps: 1\n", encoding="utf-8")
+    assert "RD818" not in params(run, "--code", code)
+    shown = params(run, "--code", code, "--config", tmp_path / "hot.yaml", status=1)
+    assert "ScriptArguments raises if self.temperature > 1.5 (configs.py line 14)" in shown
+    assert not (tmp_path / "made").exists()
+
+
+def test_code_that_is_missing_or_no_python_ends_with_a_sentence(run: Path, tmp_path: Path) -> None:
+    params(run, "--code", tmp_path / "nowhere.py", status=2)
+    (tmp_path / "bad.py").write_text("class A(:\n", encoding="utf-8")
+    params(run, "--code", tmp_path / "bad.py", status=1)
+    (tmp_path / "empty").mkdir()
+    params(run, "--code", tmp_path / "empty")
+
+
+def test_the_packages_of_the_trainers_interpreter_are_looked_up(run: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "venv"
+    site = environment / "lib" / "python3.11" / "site-packages"
+    (site / "trl-1.16.0.dist-info").mkdir(parents=True)
+    (environment / "bin").mkdir()
+    (environment / "bin" / "python").write_text("", encoding="utf-8")
+    (environment / "pyvenv.cfg").write_text("version = 3.11.7\n", encoding="utf-8")
+    document = json.loads(params(run, "--python", environment, "--json", "--report-only"))
+    assert document["versions"] == {"trl": "1.16.0"}
+    assert "RD809" in [each["code"] for each in document["findings"]], "max_prompt_length is gone"
+    params(run, "--python", tmp_path / "none", status=2)

@@ -20,6 +20,8 @@ OTHER_VALUES = {
     "curriculum.files": ["state.json"],
     "curriculum.schemas": [{"name": "mine", "files": ["mine.json"]}],
     "snapshot.configuration_files": ["*.yaml"],
+    "trainer_log.files": ["*.log"],
+    "trainer_log.patterns": {"mine": "down"},
     "backup.to": "s3://bucket/prefix",
     "backup.greater_is_better": True,
     "backup.mib_per_second": 50,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from resume_daemon.parameters.sources.env_file import read_environment_file
 from resume_daemon.parameters.sources.json_file import read_json_settings
 from resume_daemon.parameters.sources.launch import read_launch_script
+from resume_daemon.parameters.sources.python_code import read_code
 from resume_daemon.parameters.sources.yaml_file import read_yaml_settings
 from resume_daemon.parameters.values import Source, SourceKind
 
@@ -38,7 +39,7 @@ def read_file(
         case "environment_files":
             return read_environment_file(path, Source(SourceKind.ENVIRONMENT, path, label))
         case "code":
-            return []
+            return list(read_code([path], environ).settings)
         case _ if path.suffix.lower() == ".json":
             return read_json_settings(path, Source(SourceKind.CONFIGURATION, path, label))
         case _:
