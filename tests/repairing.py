@@ -50,6 +50,5 @@ def told(outcomes: Iterable[Outcome], checkpoint: str) -> list[str]:
     return [
         ("" if isinstance(each, Proposal) else "not ") + each.action
         for each in outcomes
-        if each.checkpoint == checkpoint
-        and each.action not in OF_THE_RUN
+        if each.checkpoint == checkpoint and each.action not in OF_THE_RUN
     ]

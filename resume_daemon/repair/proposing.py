@@ -18,7 +18,7 @@ from resume_daemon.parameters.survey import Request
 from resume_daemon.parameters.survey import survey as parameters_of
 from resume_daemon.repair.actions import curriculum_version, parameters, resume_env
 from resume_daemon.repair.mending import mend
-from resume_daemon.repair.proposals import Unrepaired
+from resume_daemon.repair.proposals import Proposal, Unrepaired
 from resume_daemon.repair.survey import survey_repair
 from resume_daemon.resume.environment import environment
 from resume_daemon.resume.survey import Wishes, survey
@@ -42,11 +42,18 @@ class Proposed:
             the environment.
         mended: Checkpoints that are expected to be sound afterwards.
         resume: The resume plan as it is expected to be then.
+        unseen: Older checkpoints that nobody has judged, and that were not looked at, newest first.
     """
 
     outcomes: tuple[Outcome, ...]
     mended: frozenset[str]
     resume: ResumePlan
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def proposals(self) -> tuple[Proposal, ...]:
+        """What can be done."""
+        return tuple(each for each in self.outcomes if isinstance(each, Proposal))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,8 @@ def propose(
     if resume.chosen is not None and state is not None:
         outcomes += _curriculum(resume.chosen, resume, state)
         outcomes += _environment(resume.chosen, resume, state.resume_env)
-    return Proposed(tuple(outcomes), mending.mended, resume)
+    unseen = tuple(each for each in resume.untold if each not in found.verifications)
+    return Proposed(tuple(outcomes), mending.mended, resume, unseen)
 
 
 def _expected(found: Verification, *, mended: bool, moved: bool) -> Verification:
