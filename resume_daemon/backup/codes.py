@@ -22,8 +22,9 @@ BACKUP_DAMAGED = Code(
     "A backup is not what was backed up",
     "A file at the destination is missing, cut short, or has other bytes than those that were "
     "verified when the backup was made. `resume-daemon restore` refuses it.",
-    "Back the checkpoint up again while it is there: remove the damaged backup first. Look at the "
-    "destination's disk, and at who else writes there.",
+    "While the run has the checkpoint, `resume-daemon backup RUN --checkpoint NAME` reads the "
+    "backup back and sends what is damaged again. Look at the destination's disk, and at who else "
+    "writes there.",
 )
 
 

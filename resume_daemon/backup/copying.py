@@ -87,11 +87,20 @@ class Outcome:
     seconds: float
 
 
-def back_up(subject: Subject, destination: Destination, pace: Pace) -> Outcome:
+def back_up(
+    subject: Subject, destination: Destination, pace: Pace, *, anew: bool = False
+) -> Outcome:
     """Back up a checkpoint, or go on with that; return once all of it is verified there.
 
     A checkpoint that goes away or changes meanwhile, and a destination that is full, leave nothing
     behind. Any other end leaves what is there for the next attempt.
+
+    Args:
+        subject: The checkpoint.
+        destination: Where to.
+        pace: Asked before each read and write.
+        anew: Whether a backup that is there is read back once more, and what of it is damaged is
+            sent again; its record alone will do otherwise.
 
     Raises:
         VanishedError: It went away: the trainer rotated it.
@@ -102,8 +111,10 @@ def back_up(subject: Subject, destination: Destination, pace: Pace) -> Outcome:
     """
     begin = time.monotonic()
     identity = identity_of(subject.path.name, content_of(subject.manifest))
+    known = None
     with suppress(VanishedError, FormatError):
         known = _kept(read_record(destination, identity), subject, destination)
+    if known is not None and not anew:
         return Outcome(known, new=False, sent=0, how=frozenset(), seconds=time.monotonic() - begin)
     try:
         listing = _listing(subject)
@@ -121,14 +132,15 @@ def back_up(subject: Subject, destination: Destination, pace: Pace) -> Outcome:
         _listing(subject)
     except (VanishedError, ChangedError, FullError):
         # It can never become whole, or it keeps others from it.
-        with suppress(ResumeDaemonError):
-            remove_backup(destination, identity)
+        if known is None:
+            with suppress(ResumeDaemonError):
+                remove_backup(destination, identity)
         raise
     destination.write(identity + MANIFEST, subject.manifest.encode())
     destination.write(identity + SUMS, backup.sums())
     destination.write(identity + RECORD, backup.encode())
     return Outcome(
-        backup, new=True, sent=sent, how=frozenset(how), seconds=time.monotonic() - begin
+        backup, new=known is None, sent=sent, how=frozenset(how), seconds=time.monotonic() - begin
     )
 
 

@@ -204,6 +204,9 @@ def _put(backup: Backup, root: Path, directory: Path) -> None:
     if not backup.is_file:
         # Over a directory that has anything in it, this fails.
         root.rename(directory / backup.checkpoint)
+        if (mtime := backup.folders.get(".")) is not None:
+            # Some file systems touch a directory that gets another parent.
+            os.utime(directory / backup.checkpoint, ns=(mtime, mtime))
         return
     # The checkpoint's own file last: with it, the others are looked for. A link is never put over
     # anything, as a rename would be.

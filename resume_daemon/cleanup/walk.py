@@ -87,11 +87,14 @@ def _look(fd: int, parts: tuple[str, ...], looking: _Looking) -> None:
             looking.unseen.append((here, why))
             return
         entry = _entry(fd, (*parts, name))
-        if entry is None or here / name in looking.skip:
+        if entry is None:
+            continue
+        if entry.kind is not EntryKind.DIRECTORY:
+            looking.found.append(entry)
+            continue
+        if here / name in looking.skip:
             continue
         looking.found.append(entry)
-        if entry.kind is not EntryKind.DIRECTORY:
-            continue
         # A save that was never published is looked at whole: it goes whole or not at all.
         if not is_closed(here / name) or is_staging(entry.parts[0]):
             below.append(entry)

@@ -87,10 +87,14 @@ def address_of(
     return address
 
 
-def gently(
-    work: Callable[[Pace], Result], settings: Settings, tell: Callable[[int], None]
+def paced(
+    work: Callable[[Pace], Result],
+    settings: Settings,
+    tell: Callable[[int], None],
+    *,
+    idle: bool = True,
 ) -> Result:
-    """Do what reads a checkpoint no harder than a verification does, and let the training go first.
+    """Do what reads a checkpoint no harder than a verification does.
 
     In a thread of its own: the priority is that of a thread, and cannot be raised again.
 
@@ -98,6 +102,7 @@ def gently(
         work: What to do.
         settings: The daemon's configuration.
         tell: Told the bytes of each read of a checkpoint.
+        idle: Whether the training goes first, where ``verify.priority`` says so.
     """
     from resume_daemon.backup.pace import Pace  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.reading.priority import lower_priority  # noqa: PLC0415 - as above
@@ -111,7 +116,8 @@ def gently(
         cancelled=stopped.is_set,
         progress=tell,
     )
-    with ThreadPoolExecutor(1, initializer=lower_priority) as pool:
+    lowered = idle and settings.verify.priority == "idle"
+    with ThreadPoolExecutor(1, initializer=lower_priority if lowered else None) as pool:
         try:
             return pool.submit(work, pace).result()
         finally:

@@ -11,8 +11,8 @@ import typer
 from resume_daemon.cli.backing_up import (
     CONFIG,
     address_of,
-    gently,
     ledger_of,
+    paced,
     settings_of,
 )
 from resume_daemon.cli.output import JSON_OPTION, console, print_json, say, say_error
@@ -110,7 +110,10 @@ def command(
         work.look(inventory, checkpoints or (), checking=checking)
     else:
         chooser = Chooser(real, state, known, options=Options())
-        work.copy(chooser.named(checkpoints) if checkpoints else _newest(chooser))
+        if checkpoints:
+            work.copy(chooser.named(checkpoints), anew=True)
+        else:
+            work.copy(_newest(chooser), anew=False)
         inventory = take_inventory(destination)
     work.errors += [
         ResumeDaemonError("read the backup", f"{destination.label}/{identity}", reason)
@@ -168,18 +171,21 @@ class _Work:
             else:
                 self.told.append(_Told(backup, "damaged" if found else "verified", damages=found))
 
-    def copy(self, subjects: Iterable[Subject | ResumeDaemonError]) -> None:
-        """Back up each subject; one that cannot be does not keep the others from it."""
+    def copy(self, subjects: Iterable[Subject | ResumeDaemonError], *, anew: bool) -> None:
+        """Back up each subject; one that cannot be does not keep the others from it.
+
+        ``anew`` reads what is there once more, and mends what of it is damaged.
+        """
         for subject in subjects:
             if isinstance(subject, ResumeDaemonError):
                 self.errors.append(subject)
                 continue
             try:
-                outcome = self._copied(subject)
+                outcome = self._copied(subject, anew=anew)
             except ResumeDaemonError as error:
                 self.errors.append(error)
             else:
-                state = "new" if outcome.new else "there"
+                state = "new" if outcome.new else "mended" if outcome.how else "there"
                 how = tuple(sorted(outcome.how))
                 self.told.append(_Told(outcome.backup, state, outcome.sent, how))
 
@@ -187,17 +193,19 @@ class _Work:
         from resume_daemon.backup.reading_back import damages  # noqa: PLC0415 - heavy imports wait
 
         with progress(backup.id, backup.size, show=self._show) as tell:
-            return gently(
+            return paced(
                 lambda pace: damages(backup, self._destination, pace), self._settings, tell
             )
 
-    def _copied(self, subject: Subject) -> Outcome:
+    def _copied(self, subject: Subject, *, anew: bool) -> Outcome:
         from resume_daemon.backup.copying import back_up  # noqa: PLC0415 - heavy imports wait
 
         size = sum(file.size for file in subject.manifest.files)
         with progress(subject.path.name, size, show=self._show) as tell:
-            return gently(
-                lambda pace: back_up(subject, self._destination, pace), self._settings, tell
+            return paced(
+                lambda pace: back_up(subject, self._destination, pace, anew=anew),
+                self._settings,
+                tell,
             )
 
 
@@ -227,6 +235,11 @@ def _sentence(each: _Told, destination: Destination) -> str:
     backup = each.backup
     if each.state == "there":
         return f"{backup.checkpoint} was at {destination.label} already, as {backup.id}"
+    if each.state == "mended":
+        return (
+            f"{backup.id} at {destination.label} was damaged, and is mended: {each.sent} bytes "
+            "were sent again, and all of it was read back and verified"
+        )
     how = f" by {' and '.join(each.how)}" if each.how else ", all of which was there"
     return (
         f"{backup.checkpoint} is at {destination.label} as {backup.id}: {len(backup.files)} files, "

@@ -9,8 +9,8 @@ import typer
 from resume_daemon.cli.backing_up import (
     CONFIG,
     address_of,
-    gently,
     ledger_of,
+    paced,
     settings_of,
 )
 from resume_daemon.cli.output import JSON_OPTION, console, print_json, say
@@ -62,7 +62,10 @@ def command(
     address = address_of(source, "--from", settings, known, real)
     found, destination = find_backup(address, real, backup.rstrip("/"))
     with progress(found.id, found.size, show=not as_json) as tell:
-        restored = gently(lambda pace: restore(found, destination, directory, pace), settings, tell)
+        # At the usual priority: a training waits for it, and not the other way round.
+        restored = paced(
+            lambda pace: restore(found, destination, directory, pace), settings, tell, idle=False
+        )
     seen = restored.verification
     if as_json:
         print_json(

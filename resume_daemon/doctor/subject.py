@@ -106,6 +106,7 @@ class Subject:
             self.state,
             PlanWishes(checkpoint=self.wishes.checkpoint, run_id=self.wishes.run_id),
             options=Options(depth=Depth.DEEP if self.wishes.deep else Depth.QUICK),
+            names=self.names,
             watch=self._watch,
         )
 
@@ -163,7 +164,7 @@ class Subject:
         from resume_daemon.parameters.survey import Request  # noqa: PLC0415 - only of a run
         from resume_daemon.parameters.survey import survey as read_all  # noqa: PLC0415 - as above
 
-        request = Request(self.wishes.checkpoint)
+        request = Request(self.wishes.checkpoint, names=tuple(self.names))
         if self.wishes.brief:
             request = replace(request, most=1)
         found = read_all(self.run, self.state, request, self.host.environ)

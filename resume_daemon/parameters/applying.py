@@ -34,7 +34,8 @@ def apply(steps: Sequence[WriteFile], backups: Path, *, say: Callable[[str], Non
     """
     present = [_present(step) for step in steps]
     for step, content in zip(steps, present, strict=True):
-        say(f"Kept what {step.target} was as {_back_up(step, content, backups)}.")
+        kept = _back_up(step, content, backups)
+        say(f"Kept what {step.target} was; to take it back, copy it from {kept}")
     written: list[tuple[WriteFile, bytes]] = []
     try:
         for step, content in zip(steps, present, strict=True):

@@ -19,9 +19,11 @@ from resume_daemon.parameters.names import canonical
 from resume_daemon.parameters.release import release_of
 from resume_daemon.parameters.selection import (
     SAME_LENGTHS,
+    is_computed,
     lengths_of,
     limits_of,
     number_of,
+    overruled_lengths_of,
 )
 from resume_daemon.parameters.values import SourceKind
 from resume_daemon.parameters.wording import shown, told
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from resume_daemon.findings import Finding
     from resume_daemon.parameters.facts import Facts
+    from resume_daemon.parameters.selection import Lengths
     from resume_daemon.parameters.values import Setting
 
 NOT_KNOWN = Code(
@@ -106,6 +109,18 @@ def _lengths(facts: Facts) -> Iterator[Finding]:
         elif limits:
             doubtful = pair.completion if pair.prompt.certain else pair.prompt
             yield NOT_KNOWN.finding(f"{told(doubtful)} is computed when the training starts")
+    for pair in overruled_lengths_of(facts):
+        for finding in lengths.check(pair.prompt, pair.completion, limits):
+            made = next(filter(is_computed, map(facts.next_start, _names(pair))), None)
+            # The start goes well, with other lengths than are written.
+            but = "" if made is None else f"; the script makes it {told(made)}"
+            yield dataclasses.replace(
+                finding, severity=Severity.WARNING, message=f"{finding.message}{but}"
+            )
+
+
+def _names(pair: Lengths) -> tuple[str, str]:
+    return canonical(pair.prompt.name), canonical(pair.completion.name)
 
 
 def _agreement(facts: Facts) -> Iterator[Finding]:

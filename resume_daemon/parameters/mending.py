@@ -14,6 +14,8 @@ from resume_daemon.parameters.selection import (
     lengths_of,
     limits_of,
     number_of,
+    overruled_lengths_of,
+    written,
 )
 from resume_daemon.parameters.wording import place, told
 
@@ -62,8 +64,7 @@ def mendings(facts: Facts, strategy: Strategy) -> Iterator[Mending]:
     Lengths that fit and agree are left as they are, whatever the strategy would make of them.
     """
     smallest = tightest(limits_of(facts))
-    pairs = tuple(lengths_of(facts))
-    for pair in pairs:
+    for pair in (*lengths_of(facts), *overruled_lengths_of(facts)):
         given = Allocation(pair.prompt.value, pair.completion.value)
         if smallest is None or given.total <= smallest.tokens:
             continue
@@ -109,10 +110,9 @@ def plan(facts: Facts, strategy: Strategy) -> MendingPlan:
 def _lengths(facts: Facts, sentence: str, made: Allocation) -> Mending:
     wishes: list[Wish] = []
     for names, tokens in zip(SAME_LENGTHS, (made.prompt, made.completion), strict=True):
-        given = [each for each in map(facts.next_start, names) if each is not None]
-        if all(number_of(each) is None for each in given):
-            given = [each for each in map(facts.trained_with, names) if each is not None]
-        for setting in given:
+        given = [each for name in names if (each := written(facts, name)) is not None]
+        # What the run was trained with is not edited, and need not be where something else counts.
+        for setting in [each for each in given if each.source.kind not in PAST] or given:
             if number_of(setting) in {None, tokens}:
                 continue
             if setting.source.kind in PAST:

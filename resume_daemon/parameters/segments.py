@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -68,6 +69,10 @@ MODEL: Final = frozenset(
         "num_hidden_layers",
     }
 )
+_MODEL_NAMES: Final = frozenset({"model", "model_id", "model_name_or_path"})
+_CACHED_MODEL: Final = re.compile(r"(?:^|/)models--([^/]+)(?:/|$)")
+"""huggingface_hub keeps ``Qwen/Qwen3-8B`` as ``models--Qwen--Qwen3-8B/snapshots/<commit>``."""
+
 EXPERIMENT: Final = frozenset(
     {
         # The optimizer and its schedule.
@@ -196,9 +201,9 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Cha
     """
     names = (before.keys() & after.keys()) - _OF_ONE_START
     found = [
-        Change(name, before[name], after[name], grade(name))
+        Change(name, before[name], after[name], severity)
         for name in names
-        if not _same(before[name], after[name])
+        if (severity := _difference(name, before[name], after[name])) is not None
     ]
     order = list(Severity)
     yield from sorted(found, key=lambda each: (order.index(each.severity), each.name))
@@ -238,6 +243,26 @@ def check(segments: Sequence[Segment], known: Iterable[Change] = ()) -> Iterator
 
 def _listed(found: Iterable[Change]) -> str:
     return "; ".join(f"{each.name} {shown(each.before)} -> {shown(each.after)}" for each in found)
+
+
+def _difference(name: str, before: Any, after: Any) -> Severity | None:
+    """Return how much it matters that two values are not the same; None where they are."""
+    if _same(before, after):
+        return None
+    if name in _MODEL_NAMES and isinstance(before, str) and isinstance(after, str):
+        one, other = _model(before), _model(after)
+        if one == other:
+            return None
+        # A copy on disk is mostly called as the model is on the hub, and may be another.
+        if one.rpartition("/")[2].lower() == other.rpartition("/")[2].lower():
+            return Severity.WARNING
+    return grade(name)
+
+
+def _model(name: str) -> str:
+    """Return a model's name on the hub, where a path leads into the hub's cache; else the name."""
+    found = _CACHED_MODEL.search(name)
+    return found[1].replace("--", "/", 1) if found else name.rstrip("/")
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from resume_daemon.parameters.lengths import Limit, LimitKind
+from resume_daemon.parameters.names import canonical
+from resume_daemon.parameters.resolve import PAST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from resume_daemon.parameters.facts import Facts
     from resume_daemon.parameters.values import Setting
@@ -32,20 +34,58 @@ class Lengths:
         """Whether both are known without running anything."""
         return self.prompt.certain and self.completion.certain
 
+    @property
+    def past(self) -> bool:
+        """Whether only a checkpoint or a tracker says so."""
+        return {self.prompt.source.kind, self.completion.source.kind} <= PAST
+
 
 def lengths_of(facts: Facts) -> Iterator[Lengths]:
     """Yield the lengths that the next start is given: the script's, and the trainer's if others.
 
     Where each gives only one of the two, those together; nothing where a length is not known.
     """
-    script = [_length(facts.given(name)) for name in _SCRIPT]
-    trainer = [_length(facts.given(name)) for name in _TRAINER]
-    pairs = [_pair(*script), _pair(*trainer)]
-    if pairs == [None, None]:
-        pairs = [_pair(script[0] or trainer[0], script[1] or trainer[1])]
+    yield from _pairs(facts.given)
+
+
+def overruled_lengths_of(facts: Facts) -> Iterator[Lengths]:
+    """Yield lengths as written, where the script makes something else of one of the two.
+
+    Where it makes both, as an allocation strategy does, what is written counts for nothing, and
+    nothing is said of it.
+    """
+    for pair in _pairs(lambda name: written(facts, name)):
+        names = (canonical(pair.prompt.name), canonical(pair.completion.name))
+        if sum(is_computed(facts.next_start(name)) for name in names) == 1:
+            yield pair
+
+
+def written(facts: Facts, name: str) -> Setting | None:
+    """Return what the next start is given for a parameter, before the script computes anything."""
+    parameter = facts.parameters.get(name)
+    if parameter is None or not is_computed(parameter.next_start):
+        return facts.given(name)
+    rest = (each for each in parameter.settings if not is_computed(each))
+    return next((each for each in rest if each.source.kind not in PAST), None)
+
+
+def is_computed(setting: Setting | None) -> bool:
+    """Return whether the script assigns it when it has been given everything."""
+    return setting is not None and setting.scope.endswith(".__post_init__")
+
+
+def _pairs(given: Callable[[str], Setting | None]) -> Iterator[Lengths]:
+    script = [_length(given(name)) for name in _SCRIPT]
+    trainer = [_length(given(name)) for name in _TRAINER]
+    pairs = [pair for pair in (_pair(*script), _pair(*trainer)) if pair is not None]
+    if not pairs:
+        mixed = _pair(script[0] or trainer[0], script[1] or trainer[1])
+        pairs = [mixed] if mixed is not None else []
+    # What the run was trained with is no matter of a start that is given other lengths.
+    pairs = [pair for pair in pairs if not pair.past] or pairs
     seen: set[tuple[int, int]] = set()
     for pair in pairs:
-        if pair is not None and (key := (pair.prompt.value, pair.completion.value)) not in seen:
+        if (key := (pair.prompt.value, pair.completion.value)) not in seen:
             seen.add(key)
             yield pair
 

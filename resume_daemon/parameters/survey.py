@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from resume_daemon.errors import ResumeDaemonError, UsageError
 from resume_daemon.layouts.registry import checkpoints_in
+from resume_daemon.ledger.queries import fold
+from resume_daemon.ledger.reader import read_records
 from resume_daemon.parameters.facts import CheckpointFacts, Facts, Unread
 from resume_daemon.parameters.names import KNOWN, canonical
 from resume_daemon.parameters.next_start import given_to_next_start
@@ -25,6 +28,7 @@ from resume_daemon.parameters.sources.discovery import (
 )
 from resume_daemon.parameters.sources.every import read_file
 from resume_daemon.parameters.sources.packages import versions_of
+from resume_daemon.parameters.sources.wandb import read_segments
 from resume_daemon.parameters.values import Source, SourceKind
 
 if TYPE_CHECKING:
@@ -46,12 +50,14 @@ class Request:
         named: Files that the user names; a kind of which none is named is looked for.
         python: The trainer's interpreter, whose packages are looked up; None where nobody says.
         most: Checkpoints whose parameters are compared, the newest.
+        names: The run's checkpoints by step, where they are known already.
     """
 
     checkpoint: str | None = None
     named: SourceFiles = field(default_factory=SourceFiles)
     python: Path | None = None
     most: int = MAX_CHECKPOINTS
+    names: tuple[str, ...] | None = None
 
 
 def survey(
@@ -76,7 +82,15 @@ def survey(
     known = {canonical(each.name) for each in past} | KNOWN
     given = given_to_next_start(kept.now_in(run), request.named, run, environ, known)
     unread += given.unread
-    settings = [*kept.settings(environ, unread), *_of_base_model(past, unread), *past]
+    segments, problems = read_segments(run, _began(run, checkpoints), _run_ids(state), environ)
+    unread += problems
+    tracked = [setting for segment in segments for setting in segment.settings]
+    settings = [
+        *tracked,
+        *kept.settings(environ, unread),
+        *_of_base_model([*tracked, *past], unread),
+        *past,
+    ]
     settings = list(without_secrets([*settings, *given.settings]))
     parameters = resolve(settings)
     computed, refusals = outcome_of(given.families, parameters)
@@ -86,6 +100,7 @@ def survey(
         settings=tuple(settings),
         checkpoint=chosen,
         checkpoints=checkpoints,
+        segments=tuple(segments),
         launcher={each.name: each for each in given.launcher},
         processes=given.processes,
         versions=versions_of(request.python, environ),
@@ -98,7 +113,8 @@ def _checkpoints(
     run: Path, request: Request, unread: list[Unread]
 ) -> tuple[tuple[CheckpointFacts, ...], CheckpointFacts | None]:
     """Return the run's checkpoints, oldest first, and the one that is looked at."""
-    names, asked = checkpoints_in(run), request.checkpoint
+    asked = request.checkpoint
+    names = checkpoints_in(run) if request.names is None else request.names
     if asked is not None and asked not in names:
         known = ", ".join(names[-5:]) or "none yet"
         raise UsageError("read the parameters of", asked, "there is none", hint=f"There: {known}.")
@@ -119,6 +135,25 @@ def _checkpoints(
         if name == looked_at:
             unread += problems
     return tuple(found), next((each for each in found if each.name == looked_at), None)
+
+
+def _began(run: Path, checkpoints: Iterable[CheckpointFacts]) -> int:
+    """Return when the run had begun at the latest, in nanoseconds since the epoch."""
+    times = []
+    for path in (run, *(each.path for each in checkpoints)):
+        with suppress(OSError):
+            times.append(path.stat().st_mtime_ns)
+    return min(times, default=0)
+
+
+def _run_ids(state: StateDirectory | None) -> frozenset[str]:
+    """Return the tracker's run ids that the daemon has seen."""
+    if state is None or not state.ledger.exists():
+        return frozenset()
+    with suppress(ResumeDaemonError):
+        pairs = fold(read_records(state.ledger)).pair_in_segment.values()
+        return frozenset(pair.run_id for pair in pairs if pair.run_id)
+    return frozenset()  # A damaged ledger has findings of its own.
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +192,10 @@ class _Kept:
         return found
 
 
-def _of_base_model(past: Iterable[Setting], unread: list[Unread]) -> list[Setting]:
+def _of_base_model(past: list[Setting], unread: list[Unread]) -> list[Setting]:
     """Return the limits of the model that an adapter is for, where it lies on this machine."""
-    name = next((s.value for s in past if s.name == "base_model_name_or_path"), None)
+    names = {"base_model_name_or_path", "model_name_or_path", "_name_or_path"}
+    name = next((s.value for s in reversed(past) if s.name in names), None)
     if not isinstance(name, str) or not (path := Path(name) / "config.json").is_absolute():
         return []
     if not os.path.isfile(path):  # noqa: PTH113 - that of Path may raise.

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.checkpoints import write_checkpoint
+from tests.s3_server import BUCKET, CREDENTIALS, s3_server
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from resume_daemon.ledger.queries import RunState
     from tests.daemon.conftest import RunningDaemon
+
+SECRET = CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
 
 
 def configure(daemon: RunningDaemon, more: str) -> None:
@@ -111,3 +116,24 @@ def test_once_makes_the_backups_that_are_owed(run: Path, daemon: RunningDaemon) 
     assert daemon.process is not None
     assert daemon.process.wait(40) == 0
     assert whole(daemon.state()) == {"checkpoint-10", "checkpoint-15"}
+
+
+# At that priority nothing else may run beside it, or it takes long.
+@pytest.mark.timeout(180)
+def test_backups_to_a_bucket_are_made_at_the_lowest_priority(
+    run: Path, daemon: RunningDaemon
+) -> None:
+    configure(daemon, f"backup: {{to: s3://{BUCKET}/runs}}\n")
+    write_checkpoint(run, 5)
+    with s3_server() as server:
+        daemon.start(environ=server.environ)
+        daemon.wait_for(lambda s: whole(s) == {"checkpoint-5"}, timeout=150)
+        assert sum(key.endswith(".backup.json") for key in server.objects()) == 1
+    assert daemon.process is not None
+    tasks = [int(each.name) for each in Path(f"/proc/{daemon.process.pid}/task").iterdir()]
+    idle = [task for task in tasks if os.sched_getscheduler(task) == os.SCHED_IDLE]
+    # The verifier, the task that backs up, and what fsspec talks to the network with.
+    assert len(idle) >= 3
+    assert daemon.process.pid not in idle
+    assert SECRET not in daemon.log.read_text()
+    assert SECRET not in (run / ".resume_daemon" / "ledger.jsonl").read_text()

@@ -24,6 +24,7 @@ from resume_daemon.errors import (
     UsageError,
     VanishedError,
 )
+from resume_daemon.reading.page_cache import is_present
 from resume_daemon.verification import verify
 from tests.checkpoints import write_checkpoint
 
@@ -127,6 +128,54 @@ def test_an_interrupted_backup_is_none_and_goes_on_where_it_was(
     outcome = back_up(subject, place, Pace())
     assert len(sent) == len(set(sent)) == len(outcome.backup.files)
     assert damages(outcome.backup, place, Pace()) == ()
+
+
+def test_a_damaged_backup_is_mended_by_what_is_read_anew(
+    checkpoint: Path, place: DirectoryDestination, tmp_path: Path
+) -> None:
+    backup = back_up(subject_of(checkpoint), place, Pace()).backup
+    damaged = tmp_path / "disk" / "run-1" / backup.id / "optimizer.pt"
+    damaged.write_bytes(b"cut")
+    assert damages(backup, place, Pace()) != ()
+    outcome = back_up(subject_of(checkpoint), place, Pace(), anew=True)
+    assert (outcome.new, outcome.sent) == (False, damaged.stat().st_size)
+    assert damages(backup, place, Pace()) == ()
+
+
+def test_a_whole_backup_stays_where_the_checkpoint_goes_while_it_is_read_anew(
+    checkpoint: Path, place: DirectoryDestination
+) -> None:
+    subject = subject_of(checkpoint)
+    backup = back_up(subject, place, Pace()).backup
+    with pytest.raises(VanishedError):
+        back_up(subject, place, after(2, lambda: shutil.rmtree(checkpoint)), anew=True)
+    assert take_inventory(place).backups == (backup,)
+
+
+def test_the_page_cache_is_left_as_it_was_found(
+    tmp_path: Path, place: DirectoryDestination
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "run", 5)
+    large = checkpoint / "replay_buffer.bin"
+    large.write_bytes(os.urandom(24 * 1024 * 1024))
+    subject = subject_of(checkpoint)
+    fd = os.open(large, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        # Asking begins to read the page, so this one is not asked about again.
+        if is_present(fd, 23 * 1024 * 1024):
+            pytest.skip("this file system keeps all of its pages, or cannot say")
+        outcome = back_up(subject, place, Pace())
+        copy = os.open(tmp_path / "disk" / "run-1" / outcome.backup.id / large.name, os.O_RDONLY)
+        try:
+            for offset in range(0, 20 * 1024 * 1024, 4 * 1024 * 1024):
+                assert not is_present(fd, offset)
+                assert not is_present(copy, offset)
+        finally:
+            os.close(copy)
+    finally:
+        os.close(fd)
 
 
 def test_a_file_that_is_there_with_other_bytes_is_sent_again(

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -182,10 +184,11 @@ def planned(run: Path) -> Any:
 def test_what_changed_after_the_plan_stays(run: Path) -> None:
     removals = planned(run)
     (run / "state.json.tmp").write_bytes(b"new")
-    write(run.parent / "__pycache__" / "mine.txt")
+    compiled = write(run.parent / "__pycache__" / "train.cpython-311.pyc", b"compiled again")
     outcomes, _ = apply(removals, run / ".resume_daemon" / "trash", now=NOW)
     left = {each.removal.path.name: each for each in outcomes if not each.done}
-    assert set(left) == {"state.json.tmp", "__pycache__"}
+    assert set(left) == {"state.json.tmp", compiled.name, "__pycache__"}
+    assert compiled.read_bytes() == b"compiled again"
     assert not any(each.failed for each in left.values())
     assert (run / "state.json.tmp").read_bytes() == b"new"
 
@@ -214,7 +217,7 @@ def test_where_nothing_can_be_set_aside_only_what_can_be_made_again_goes(run: Pa
 
 def test_a_save_is_looked_at_whole_before_it_is_abandoned(run: Path) -> None:
     inner = write(run / "tmp-checkpoint-7" / "global_step7" / "optim.pt")
-    age(run / "tmp-checkpoint-7")
+    age(run)
     os.utime(run / "checkpoint-10")
     with inner.open("rb"):
         assert "tmp-checkpoint-7" in kept(cleanup(run, "--clean-only", "--json"))
@@ -321,11 +324,14 @@ def test_undo_leaves_what_has_come_into_being_meanwhile(run: Path) -> None:
     done = cleanup(run, "--clean-only", "--apply", "--json")
     place = Path(json.loads(done.stdout)["cleanup"]["set_aside_in"])
     write(run / "state.json.tmp", b"newer")
+    (run / "tmp-checkpoint-7").mkdir()
     shutil.rmtree(run / "logs")
     ended = cleanup(run, "--undo", place.name, "--json")
     assert ended.exit_code == 1
     left = [each for each in json.loads(ended.stdout)["put_back"] if not each["done"]]
-    assert [each["path"] for each in left] == [str(run / "state.json.tmp")]
+    there = {"state.json.tmp", "tmp-checkpoint-7"}
+    assert {each["path"] for each in left} == {str(run / name) for name in there}
+    assert not list((run / "tmp-checkpoint-7").iterdir())
     assert (run / "state.json.tmp").read_bytes() == b"newer"
     kept = place / str(run / "state.json.tmp").lstrip("/")
     assert kept.read_bytes() == b"perhaps the only copy"
@@ -346,3 +352,46 @@ def test_undo_of_what_was_never_done_is_wrong_usage(run: Path) -> None:
     for name in ("none", "..", "../.."):
         assert cleanup(run, "--undo", name).exit_code == 2
     assert cleanup(run, "--undo", "none", "--apply").exit_code == 2
+
+
+KILLING = """
+import os, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from resume_daemon.cleanup.apply import apply
+from resume_daemon.cleanup.survey import choose_roots, survey
+
+run, last = Path(sys.argv[1]), int(sys.argv[2])
+removals = survey(choose_roots(run, [run.parent])).plan.removals
+calls = 0
+
+def watch(event, arguments):
+    global calls
+    if event in {"os.rename", "os.remove", "os.rmdir", "os.link", "os.mkdir"}:
+        calls += 1
+        if calls == last:
+            os._exit(9)
+
+sys.addaudithook(watch)
+apply(removals, run / ".resume_daemon" / "trash", now=datetime.now(UTC))
+"""
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 5, 8, 11])
+def test_killed_at_any_moment_nothing_is_lost_that_cannot_be_made_again(
+    run: Path, last: int
+) -> None:
+    before = {
+        name: content
+        for name, content in content_of(run.parent).items()
+        if not name.endswith(".pyc")
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLING, str(run), str(last)], timeout=50, check=False
+    )
+    assert ended.returncode == 9
+    for place in (run / ".resume_daemon" / "trash").glob("*/index.json"):
+        assert cleanup(run, "--undo", place.parent.name).exit_code == 0
+    after = content_of(run.parent)
+    assert {name: after.get(name) for name in before} == before
+    assert cleanup(run, "--root", run.parent, "--clean-only", "--apply").exit_code == 0

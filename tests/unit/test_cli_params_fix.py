@@ -30,6 +30,25 @@ JSON = """\
 \t"max_prompt_length" : 1536 , "max_completion_length":   {completion},
   "notes": "größer \\u00e4", "lr": 6e-6 }}
 """
+PYTHON = '''\
+"""Configuration of the run."""
+import os  # noqa
+open(os.environ["IMPORTED"], "w")
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class ScriptConfig:
+    """Lengths: 2561 is a prime number."""
+
+    max_seq_length: int = field(default=4096, metadata={{"help": "tokens"}})
+    script_max_prompt_length: int = 1536  # longest prompt
+    script_max_completion_length: int = field(
+        default={completion},   # the rest
+        metadata={{"help": "2561 would be one too many"}},
+    )
+'''
 SHELL = """\
 #!/usr/bin/env bash
 # Starts the training. It was 2561 once, don't.
@@ -53,6 +72,7 @@ MAX_COMPLETION_LENGTH="{completion}"
 FILES: dict[str, tuple[str, str, str]] = {
     "yaml": ("train.yaml", YAML, "--config"),
     "json": ("train.json", JSON, "--config"),
+    "dataclass": ("configs.py", PYTHON, "--code"),
     "shell": ("train.sh", SHELL, "--script"),
     "environment": ("train.env", ENVIRONMENT, "--env-file"),
 }
@@ -218,6 +238,7 @@ def test_the_weaker_of_two_sources_is_left_alone(run: Path, tmp_path: Path) -> N
     ("kind", "old", "new"),
     [
         ("yaml", "{completion}   #", "&length {completion}\n    other: *length   #"),
+        ("dataclass", "default={completion}", "default=4096 - 1535"),
         ("shell", '"{completion}"', '"$((4096 - 1535))"'),
     ],
 )
@@ -266,3 +287,52 @@ def test_a_report_replaces_nothing_else(run: Path, tmp_path: Path) -> None:
     assert params([run, *option, "--report", path]).exit_code == 2
     assert params([run, *option, "--report", tmp_path / "nowhere" / "r.txt"]).exit_code == 2
     assert path.read_bytes() == before
+
+
+CUTTING = """\
+from dataclasses import dataclass
+
+
+@dataclass
+class ScriptConfig:
+    max_seq_length: int = 4096
+    script_max_prompt_length: int = 1536
+    script_max_completion_length: int = {completion}  # cut if it does not fit
+    length_allocation_strategy: str = "{strategy}"
+
+    def __post_init__(self):
+        if self.length_allocation_strategy == "balanced":
+            self.script_max_prompt_length = self.max_seq_length // 2
+            self.script_max_completion_length = self.max_seq_length // 2
+        if self.script_max_prompt_length + self.script_max_completion_length > self.max_seq_length:
+            print("too long")
+            self.script_max_completion_length = self.max_seq_length - self.script_max_prompt_length
+"""
+
+
+def test_a_length_that_the_script_would_cut_is_told_and_written_as_it_would_be(
+    run: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "configs.py"
+    path.write_text(CUTTING.format(completion=2561, strategy="custom"), encoding="utf-8")
+    done = params([run, "--code", path])
+    assert done.exit_code == 0
+    assert "RD801 warning" in done.stdout
+    assert "the script makes it script_max_completion_length 2560" in done.stdout
+    done = params([run, "--code", path, "--auto-fix"])
+    assert "RD801" not in done.stdout
+    expected = CUTTING.format(completion=2560, strategy="custom")
+    assert path.read_text(encoding="utf-8") == expected
+
+
+def test_defaults_that_an_allocation_strategy_replaces_are_left_alone(
+    run: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "configs.py"
+    content = CUTTING.format(completion=2561, strategy="balanced")
+    path.write_text(content, encoding="utf-8")
+    done = params([run, "--code", path, "--auto-fix"])
+    assert "RD801" not in done.stdout
+    assert "nothing to fix" in done.stdout
+    assert "2048 = 4096 fits" in done.stdout
+    assert path.read_text(encoding="utf-8") == content

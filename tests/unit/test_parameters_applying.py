@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def step(path: Path, before: bytes, after: bytes) -> WriteFile:
     path.write_bytes(before)
-    path.chmod(0o640)
+    path.chmod(0o660)
     return WriteFile(path, blake3(before).hexdigest(), after, "change it")
 
 
@@ -29,7 +29,7 @@ def test_files_are_written_with_their_modes_after_a_backup_of_each(tmp_path: Pat
     apply(steps, tmp_path / "kept", say=said.append)
     for each in steps:
         assert each.target.read_bytes() == each.content
-        assert each.target.stat().st_mode & 0o777 == 0o640
+        assert each.target.stat().st_mode & 0o777 == 0o660
     assert sorted(path.read_bytes() for path in (tmp_path / "kept").iterdir()) == [b"old", b"old"]
     assert [line.split()[0] for line in said] == ["Kept", "Kept", "Wrote", "Wrote"]
 
@@ -42,6 +42,19 @@ def test_a_file_that_changed_meanwhile_stops_everything_before_a_write(tmp_path:
         apply([first, second], tmp_path / "kept", say=lambda _: None)
     assert first.target.read_bytes() == b"old"
     assert second.target.read_bytes() == b"edited by hand"
+
+
+def test_a_file_that_changes_between_its_backup_and_the_write_is_not_overwritten(
+    tmp_path: Path,
+) -> None:
+    only = step(tmp_path / "a", b"old", b"new")
+
+    def edit(_: str) -> None:
+        only.target.write_bytes(b"edited by hand")
+
+    with pytest.raises(ChangedError):
+        apply([only], tmp_path / "kept", say=edit)
+    assert only.target.read_bytes() == b"edited by hand"
 
 
 def test_without_a_place_for_the_backup_nothing_is_written(tmp_path: Path) -> None:

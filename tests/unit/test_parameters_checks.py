@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,44 @@ def test_the_models_positions_are_a_limit(model: dict[str, Any], expected: list[
 def test_vllms_context_is_a_limit_where_it_is_used(used: bool | None, expected: list[str]) -> None:
     values = {**FITS, "vllm_max_model_length": 4000, "use_vllm": used}
     assert codes(facts(settings(FILE, values))) == expected
+
+
+def test_lengths_of_the_past_are_no_matter_of_a_start_that_is_given_others() -> None:
+    script = {"script_max_prompt_length": 512, "script_max_completion_length": 512}
+    given = settings(LINE, {**script, "max_seq_length": 1024})
+    assert "RD801" not in codes(facts(settings(SAVED, TOO_LONG), given))
+    assert "RD801" in codes(facts(settings(SAVED, TOO_LONG), settings(LINE, {"seed": 1})))
+
+
+def computed(values: dict[str, Any]) -> tuple[Setting, ...]:
+    return settings(CODE, values, scope="ScriptConfig.__post_init__")
+
+
+def test_a_length_that_the_script_cuts_is_told_as_it_is_written() -> None:
+    found = facts(computed({"max_completion_length": 2560}), settings(LINE, TOO_LONG))
+    # As the survey has it: what the script makes of it counts.
+    name = "max_completion_length"
+    made = found.parameters[name]
+    cut = next(each for each in made.settings if each.scope)
+    parameters = {**found.parameters, name: dataclasses.replace(made, next_start=cut)}
+    found = dataclasses.replace(found, parameters=parameters)
+    (finding,) = check(found)
+    assert (finding.code, finding.severity) == ("RD801", "warning")
+    assert "max_completion_length 2561 (train.sh line 2) = 4097" in finding.message
+    assert "the script makes it max_completion_length 2560" in finding.message
+    assert wished(found) == [("max_completion_length", 2560)]
+
+
+def test_lengths_that_the_script_allocates_itself_are_judged_as_it_does() -> None:
+    both = {"max_prompt_length": 2048, "max_completion_length": 2048}
+    found = facts(computed(both), settings(CODE, TOO_LONG))
+    parameters = dict(found.parameters)
+    for name in both:
+        made = next(each for each in parameters[name].settings if each.scope)
+        parameters[name] = dataclasses.replace(parameters[name], next_start=made)
+    found = dataclasses.replace(found, parameters=parameters)
+    assert codes(found) == []
+    assert wished(found) == []
 
 
 def test_batches_are_judged_with_the_processes_that_are_started() -> None:
@@ -273,6 +312,18 @@ def test_the_scripts_and_the_trainers_lengths_are_set_together() -> None:
         settings(FILE, TOO_LONG),
     )
     assert wished(found) == [
+        ("script_max_completion_length", 2560),
+        ("max_completion_length", 2560),
+    ]
+
+
+def test_one_plan_sets_all_of_them_where_none_fits() -> None:
+    found = facts(
+        settings(CODE, {"script_max_completion_length": 2561, "script_max_prompt_length": 1536}),
+        settings(FILE, {**TOO_LONG, "max_prompt_length": 1024, "max_completion_length": 4000}),
+    )
+    assert wished(found) == [
+        ("max_prompt_length", 1536),
         ("script_max_completion_length", 2560),
         ("max_completion_length", 2560),
     ]

@@ -335,14 +335,14 @@ def test_values_of_one_file_make_one_step(tmp_path: Path) -> None:
     link.symlink_to(path)
     (step,) = steps_for(
         [
-            Wish(setting(data, b"1500", 1500, path=link), 1024),
+            Wish(setting(data, b"1500", 1500, path=link), 10240),
             Wish(setting(data, b"25610", 25610, path=link), 3),
         ]
     )
     assert step.target == path.resolve()
     assert step.before == blake3(data).hexdigest()
-    assert step.content == b"max_prompt_length: 1024  # short\nmax_completion_length: 3\n"
-    assert "(it is 25610)" in step.sentence
+    assert step.content == b"max_prompt_length: 10240  # short\nmax_completion_length: 3\n"
+    assert "set max_completion_length from 25610 to 3 in x line 1" in step.sentence
     assert path.read_bytes() == data
 
 

@@ -62,6 +62,23 @@ def test_each_seam_says_what_changed_by_grade() -> None:
     assert "output_dir" not in info.message
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "severity"),
+    [
+        ("Qwen/Qwen3-8B", "/c/hub/models--Qwen--Qwen3-8B/snapshots/a80f5", None),
+        ("/models/Qwen3-8B", "/models/Qwen3-8B/", None),
+        ("Qwen/Qwen3-8B", "/models/qwen3-8b", Severity.WARNING),
+        ("Qwen/Qwen3-8B", "Qwen/Qwen3-4B", Severity.ERROR),
+        ("Qwen/Qwen3-8B", "/c/hub/models--Qwen--Qwen3-4B/snapshots/a80f5", Severity.ERROR),
+    ],
+)
+def test_a_model_is_the_same_by_its_name_and_in_the_hubs_cache(
+    one: str, other: str, severity: Severity | None
+) -> None:
+    found = list(changes({"model_name_or_path": one}, {"model_name_or_path": other}))
+    assert [each.severity for each in found] == ([] if severity is None else [severity])
+
+
 def test_another_rank_is_an_error() -> None:
     (finding,) = check([Segment("a", FIRST), Segment("b", {**FIRST, "lora_r": 32})])
     assert (finding.code, finding.severity) == ("RD811", Severity.ERROR)
