@@ -204,14 +204,17 @@ def test_a_checkpoint_that_is_rotated_meanwhile_leaves_nothing_behind(
     )
 
 
+@pytest.mark.parametrize(("file", "reads"), [("training_args.bin", 3), ("config.json", 15)])
 def test_a_checkpoint_that_is_written_to_meanwhile_is_no_backup(
-    checkpoint: Path, place: DirectoryDestination
+    checkpoint: Path, place: DirectoryDestination, file: str, reads: int
 ) -> None:
+    """The first file to be sent is written to when it has long been, the last one before."""
+
     def save_again() -> None:
-        (checkpoint / "training_args.bin").write_bytes(b"another save")
+        (checkpoint / file).write_bytes(b"another save")
 
     with pytest.raises(ChangedError):
-        back_up(subject_of(checkpoint), place, after(3, save_again))
+        back_up(subject_of(checkpoint), place, after(reads, save_again))
     assert take_inventory(place).unfinished == ()
 
 
