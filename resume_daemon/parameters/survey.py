@@ -50,12 +50,14 @@ class Request:
         named: Files that the user names; a kind of which none is named is looked for.
         python: The trainer's interpreter, whose packages are looked up; None where nobody says.
         most: Checkpoints whose parameters are compared, the newest.
+        names: The run's checkpoints by step, where they are known already.
     """
 
     checkpoint: str | None = None
     named: SourceFiles = field(default_factory=SourceFiles)
     python: Path | None = None
     most: int = MAX_CHECKPOINTS
+    names: tuple[str, ...] | None = None
 
 
 def survey(
@@ -111,7 +113,8 @@ def _checkpoints(
     run: Path, request: Request, unread: list[Unread]
 ) -> tuple[tuple[CheckpointFacts, ...], CheckpointFacts | None]:
     """Return the run's checkpoints, oldest first, and the one that is looked at."""
-    names, asked = checkpoints_in(run), request.checkpoint
+    asked = request.checkpoint
+    names = checkpoints_in(run) if request.names is None else request.names
     if asked is not None and asked not in names:
         known = ", ".join(names[-5:]) or "none yet"
         raise UsageError("read the parameters of", asked, "there is none", hint=f"There: {known}.")

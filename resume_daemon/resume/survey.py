@@ -84,6 +84,7 @@ def survey(
     wishes: Wishes = Wishes(),
     *,
     options: Options | None = None,
+    names: Sequence[str] | None = None,
     watch: Callable[[Path], Callable[[int], None]] = lambda _: lambda _: None,
     judged: Mapping[str, Verification] | None = None,
 ) -> ResumePlan:
@@ -94,13 +95,14 @@ def survey(
         state: Where the daemon's files are, or None where none has watched.
         wishes: What the user asks for.
         options: How a checkpoint is verified where that has to be done; None for every byte.
+        names: Its checkpoints, where they are known already: a run may hold 100,000 other files.
         watch: Told of each checkpoint that is read; what it returns is told the bytes.
         judged: What is known, or expected, of checkpoints, by name: these are not read.
 
     Raises:
         ResumeDaemonError: The run cannot be listed, or its ledger cannot be read.
     """
-    names = checkpoints_in(run)
+    names = checkpoints_in(run) if names is None else names
     known = fold(read_records(state.ledger)) if state is not None else RunState()
     steps = {name: _step(name, known) for name in names}
     order = newest_first(steps)

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -350,3 +352,46 @@ def test_undo_of_what_was_never_done_is_wrong_usage(run: Path) -> None:
     for name in ("none", "..", "../.."):
         assert cleanup(run, "--undo", name).exit_code == 2
     assert cleanup(run, "--undo", "none", "--apply").exit_code == 2
+
+
+KILLING = """
+import os, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from resume_daemon.cleanup.apply import apply
+from resume_daemon.cleanup.survey import choose_roots, survey
+
+run, last = Path(sys.argv[1]), int(sys.argv[2])
+removals = survey(choose_roots(run, [run.parent])).plan.removals
+calls = 0
+
+def watch(event, arguments):
+    global calls
+    if event in {"os.rename", "os.remove", "os.rmdir", "os.link", "os.mkdir"}:
+        calls += 1
+        if calls == last:
+            os._exit(9)
+
+sys.addaudithook(watch)
+apply(removals, run / ".resume_daemon" / "trash", now=datetime.now(UTC))
+"""
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 5, 8, 11])
+def test_killed_at_any_moment_nothing_is_lost_that_cannot_be_made_again(
+    run: Path, last: int
+) -> None:
+    before = {
+        name: content
+        for name, content in content_of(run.parent).items()
+        if not name.endswith(".pyc")
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLING, str(run), str(last)], timeout=50, check=False
+    )
+    assert ended.returncode == 9
+    for place in (run / ".resume_daemon" / "trash").glob("*/index.json"):
+        assert cleanup(run, "--undo", place.parent.name).exit_code == 0
+    after = content_of(run.parent)
+    assert {name: after.get(name) for name in before} == before
+    assert cleanup(run, "--root", run.parent, "--clean-only", "--apply").exit_code == 0

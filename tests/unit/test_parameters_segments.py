@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from resume_daemon.findings import Severity
 from resume_daemon.parameters.adapters import adapter_of
 from resume_daemon.parameters.adapters import check as check_adapter
-from resume_daemon.parameters.segments import Segment, changes, check, grade
+from resume_daemon.parameters.grades import grade
+from resume_daemon.parameters.segments import Segment, changes, check
 from resume_daemon.report.parameters_page import PAGE, page
 
 if TYPE_CHECKING:
@@ -60,6 +61,23 @@ def test_each_seam_says_what_changed_by_grade() -> None:
     )
     assert info.code == "RD813"
     assert "output_dir" not in info.message
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "severity"),
+    [
+        ("Qwen/Qwen3-8B", "/c/hub/models--Qwen--Qwen3-8B/snapshots/a80f5", None),
+        ("/models/Qwen3-8B", "/models/Qwen3-8B/", None),
+        ("Qwen/Qwen3-8B", "/models/qwen3-8b", Severity.WARNING),
+        ("Qwen/Qwen3-8B", "Qwen/Qwen3-4B", Severity.ERROR),
+        ("Qwen/Qwen3-8B", "/c/hub/models--Qwen--Qwen3-4B/snapshots/a80f5", Severity.ERROR),
+    ],
+)
+def test_a_model_is_the_same_by_its_name_and_in_the_hubs_cache(
+    one: str, other: str, severity: Severity | None
+) -> None:
+    found = list(changes({"model_name_or_path": one}, {"model_name_or_path": other}))
+    assert [each.severity for each in found] == ([] if severity is None else [severity])
 
 
 def test_another_rank_is_an_error() -> None:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resume_daemon.errors import FormatError, ResumeDaemonError
+from resume_daemon.parameters.edits.plan import Wish, steps_for
 from resume_daemon.parameters.names import KNOWN
 from resume_daemon.parameters.sources.launch import Launch, read_launch_script
 from resume_daemon.parameters.sources.shell_arithmetic import evaluate
@@ -98,12 +99,88 @@ def test_what_the_launcher_is_given_is_no_parameter_of_the_training(tmp_path: Pa
     assert (found.program, found.launcher_name) == ("train.py", "torchrun")
 
 
-def test_a_variable_that_two_parameters_share_cannot_be_changed_for_one(tmp_path: Path) -> None:
-    text = "L=2048\npython t.py --max_prompt_length $L --max_completion_length $L\n"
+def test_a_variable_that_two_parameters_share_says_so_and_changes_for_both_or_not_at_all(
+    tmp_path: Path,
+) -> None:
+    text = "L=2048\nlog() { echo $1; }\nlog $L\npython t.py --max_prompt_length $L --x_length $L\n"
     found = given_to(tmp_path, text)
-    assert found["max_prompt_length"].value == 2048
-    assert found["max_prompt_length"].certain
-    assert found["max_prompt_length"].span is None
+    prompt, other = found["max_prompt_length"], found["x_length"]
+    assert (prompt.value, prompt.also, other.also) == (2048, ("x_length",), ("max_prompt_length",))
+    (step,) = steps_for([Wish(prompt, 1024), Wish(other, 1024)])
+    assert step.content.decode() == text.replace("2048", "1024")
+    with pytest.raises(FormatError, match="x_length is given by the same text"):
+        steps_for([Wish(prompt, 1024)])
+
+
+def test_a_variable_that_something_else_uses_has_no_place(tmp_path: Path) -> None:
+    text = "L=2048\nM=$((L * 2))\npython t.py --max_prompt_length $L\n"
+    assert given_to(tmp_path, text)["max_prompt_length"].span is None
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ('[ "$A" = true ]', True),
+        ('[ "$A" != true ] || [ "$B" -gt 2 ]', True),
+        ('[ "$A" = true ] && [ "$B" -gt 3 ]', False),
+        ('[[ $A == "true" && -n $B ]]', True),
+        ('[ -z "$A" ]', False),
+        ('[ ! -z "$C" ]', False),
+        ('! [ "$B" -le 2 ]', True),
+        ("$A", True),
+        ("false", False),
+    ],
+)
+def test_a_condition_over_what_is_known_decides_which_way_it_goes(
+    tmp_path: Path, condition: str, holds: bool
+) -> None:
+    text = f'A=true; B=3; C=""\nif {condition}; then S=1; else S=2; fi\n'
+    found = given_to(tmp_path, text + "python t.py --seed $S\n")["seed"]
+    assert (found.value, found.certain) == (1 if holds else 2, True)
+    done = subprocess.run(
+        ["bash", "-c", text + "echo $S"], capture_output=True, check=True, text=True, timeout=20
+    )
+    assert int(done.stdout) == found.value
+
+
+@pytest.mark.parametrize("condition", ["[ -f x ]", '[ "$1" = x ]', "[[ $A == t* ]]", "((A > 3))"])
+def test_a_condition_over_anything_else_leaves_both_ways_open(
+    tmp_path: Path, condition: str
+) -> None:
+    text = f"A=true\nif {condition}; then S=1; else S=2; fi\npython t.py --seed $S\n"
+    assert not given_to(tmp_path, text)["seed"].certain
+
+
+BUILT = """\
+DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+LR=2e-5   # raised
+BF16=true
+CMD=""
+CMD="${CMD} --model_name_or_path \\"Qwen/Qwen3 8B\\""
+CMD="${CMD} --learning_rate ${LR}"
+if [ "$BF16" = true ]; then CMD="${CMD} --bf16"; fi
+if [ -d "$RESUME" ]; then CMD="${CMD} --resume_from_checkpoint $RESUME"; fi
+CMD="${CMD} --seed 7"
+FULL="python ${DIR}/main.py ${CMD}"
+echo "$FULL" > full.txt
+eval "${FULL}"
+"""
+
+
+def test_a_command_that_is_put_together_as_a_text_is_taken_apart_again(tmp_path: Path) -> None:
+    found = launch(tmp_path, BUILT)
+    values = {each.name: (each.value, each.certain) for each in found.settings}
+    assert values == {
+        "model_name_or_path": ("Qwen/Qwen3 8B", True),
+        "learning_rate": (2e-5, True),
+        "bf16": (True, True),
+        "resume_from_checkpoint": ("$RESUME", False),
+        "seed": (7, True),
+    }
+    by_name = {each.name: each for each in found.settings}
+    assert text_at(tmp_path, by_name["learning_rate"]) == "2e-5"
+    assert text_at(tmp_path, by_name["seed"]) == "7"
+    assert found.program == str(tmp_path / "main.py")
 
 
 @pytest.mark.parametrize(
@@ -116,6 +193,7 @@ def test_a_variable_that_two_parameters_share_cannot_be_changed_for_one(tmp_path
         ("A=4096; B=$((A - 1536))", "$B", 2560, None),
         ("A=7; B=$(( (A + 1) / 2 * -3 % 5 ))", "$B", -2, None),
         ("B=a\\ b", '"$B"', "a b", None),
+        ("B=a; C=b", '"$B $C  ${B} ${C}x"', "a b  a bx", None),
         ("B=pre", '"${B}fix"', "prefix", None),
         ("B=1", "'$B'", "$B", "'$B'"),
         ("B=1; B=2", "$B", 2, "2"),

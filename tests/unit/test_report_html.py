@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+import resource
+import subprocess
+import sys
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -263,10 +266,14 @@ def test_drift_that_is_over_looks_and_reads_other_than_drift_that_fires() -> Non
 
 def test_themes_of_an_examination_come_with_code_hint_and_file() -> None:
     finding = Finding("RD212", Severity.WARNING, "a.bin", "half of it is `zero`", "Go back.")
-    text = page(facts(), [Theme("disk", "There is room.", (finding,))])
+    again = Finding("RD213", Severity.INFO, "a.bin", "a.bin: it is old", "")
+    themes = [Theme("disk", "There is room.", (finding, again)), Theme("clock", "It is right.")]
+    text = page(facts(), themes)
     assert "warning RD212" in text
     assert "a.bin: half of it is <code>zero</code>" in text
     assert "Go back." in text
+    assert "a.bin: a.bin" not in text
+    assert "no findings" in text.partition("It is right.")[0]
 
 
 def test_a_report_replaces_a_report_and_nothing_else(watched_run: Path, tmp_path: Path) -> None:
@@ -282,6 +289,28 @@ def test_a_report_replaces_a_report_and_nothing_else(watched_run: Path, tmp_path
     assert report(watched_run, "--html", tmp_path / "none" / "r.html").exit_code == 2
     (tmp_path / "link.html").symlink_to(file)
     assert report(watched_run, "--html", tmp_path / "link.html").exit_code == 2
+
+
+def test_where_there_is_no_room_the_report_before_stays(watched_run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "r.html"
+    assert report(watched_run, "--html", file).exit_code == 0
+    before = file.read_bytes()
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "resume_daemon", "report", watched_run, "--html", file],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        preexec_fn=no_room,
+    )
+    assert ended.returncode == 1
+    assert "Cannot write the report" in ended.stderr
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_run_that_nobody_has_watched_is_wrong_usage(tmp_path: Path) -> None:

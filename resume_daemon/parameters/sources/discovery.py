@@ -24,6 +24,7 @@ MAX_FILES: Final = 32
 
 _SCRIPTS: Final = {".sh", ".bash", ".zsh", ".slurm", ".sbatch"}
 _CONFIGURATIONS: Final = {".yaml", ".yml", ".json"}
+_ENDINGS: Final = (*_SCRIPTS, *_CONFIGURATIONS, ".env", ".py")
 _OF_THE_MODEL: Final = {
     "adapter_config.json",
     "added_tokens.json",
@@ -90,7 +91,7 @@ def files_in_run(run: Path) -> list[Path]:
     """
     try:
         with os.scandir(run) as entries:
-            named = [entry.name for entry in entries if kind_of(Path(entry.name)) is not None]
+            named = [entry.name for entry in entries if _may_say(entry.name)]
     except OSError as error:
         raise read_error(error, run) from error
     return [
@@ -101,6 +102,14 @@ def files_in_run(run: Path) -> list[Path]:
         and "state" not in name
         and os.path.isfile(run / name)  # noqa: PTH113 - that of Path may raise.
     ]
+
+
+def _may_say(name: str) -> bool:
+    """Return whether a name has a kind; of a hundred thousand samples most are told at once."""
+    known = name.lower()
+    return known.endswith(_ENDINGS) or (
+        known.startswith(".env") and kind_of(Path(name)) is not None
+    )
 
 
 def files_kept(snapshot: Path, run: Path) -> list[tuple[str, Path, Path]]:

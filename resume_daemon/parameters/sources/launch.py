@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from resume_daemon.errors import FormatError
 from resume_daemon.parameters.names import canonical
 from resume_daemon.parameters.sources.shell_script import parse_script
-from resume_daemon.parameters.sources.shell_words import Word, split
+from resume_daemon.parameters.sources.shell_words import Word, read_again
 from resume_daemon.parameters.sources.text import read_text, value_of
 from resume_daemon.parameters.values import Setting, Source, SourceKind
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from resume_daemon.parameters.sources.shell_script import Command
+    from resume_daemon.parameters.sources.shell_script import Command, Script
 
 _PYTHON: Final = re.compile(r"(?:.*/)?python[\d.]*")
 _LAUNCHERS: Final = {"torchrun", "accelerate", "deepspeed"}
@@ -126,7 +126,7 @@ def read_launch_script(
     ]
     exported = Source(SourceKind.ENVIRONMENT, path, label)
     return Launch(
-        settings=(*_exports(chosen, exported), *settings),
+        settings=tuple(_placed([*_exports(chosen, exported), *settings], script)),
         launcher=tuple(_settings(chosen.launcher, source, chosen, scope=chosen.launcher_name)),
         program=chosen.program,
         launcher_name=chosen.launcher_name,
@@ -139,8 +139,10 @@ def read_launch_script(
 def _start(command: Command) -> _Start | None:
     """Return the command taken apart, or None where it starts neither Python nor a trainer."""
     words = list(command.words)
-    if words[0].text == "eval":
-        words = [piece for word in words[1:] for piece in _pieces(word)]
+    for place, word in enumerate(words):
+        if word.text == "eval":
+            words = read_again(words[place + 1 :])
+            break
     for place, word in enumerate(words):
         name = word.text.rpartition("/")[2]
         start = _Start(command)
@@ -203,9 +205,31 @@ def _launched(start: _Start, words: Sequence[Word]) -> _Start | None:
     return None
 
 
-def _pieces(word: Word) -> Iterator[Word]:
-    """Yield the words of a text that is a command itself."""
-    yield from split(Word(tuple(replace(part, splits=True) for part in word.parts)))
+def _placed(settings: list[Setting], script: Script) -> Iterator[Setting]:
+    """Yield settings with a place only where nothing but settings would change with it.
+
+    What several settings stand for at once says so: it can be changed for all of them.
+    """
+    sharing: dict[tuple[int, int], list[str]] = {}
+    for each in settings:
+        if each.span is not None:
+            sharing.setdefault(each.span, []).append(each.name)
+    for each in settings:
+        if each.span is None:
+            yield each
+            continue
+        names = sharing[each.span]
+        variable = _origin(each.span, script)
+        if variable is not None and script.uses.get(variable, 0) > len(names):
+            yield replace(each, span=None)
+        else:
+            others = tuple(dict.fromkeys(name for name in names if name != each.name))
+            yield replace(each, also=others)
+
+
+def _origin(span: tuple[int, int], script: Script) -> str | None:
+    """Return the variable whose value stands at a place, with or without its quotation marks."""
+    return script.origins.get(span) or script.origins.get((span[0] + 1, span[1] - 1))
 
 
 def _exports(start: _Start, source: Source) -> Iterator[Setting]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from resume_daemon.errors import FormatError
+from resume_daemon.parameters.sources.shell_conditions import truth
 from resume_daemon.parameters.sources.shell_words import Resolver, Variable, Word
 
 if TYPE_CHECKING:
@@ -24,10 +25,14 @@ MAX_COMMANDS: Final = 2000
 
 _OPERATION: Final = "read the launch script"
 _OTHER_LANGUAGE: Final = re.compile(r"#!.*\b(python|perl|ruby|node|fish|awk|Rscript)[\d.]*\b")
-_SHOWS_ONLY: Final = {"echo", "printf", "mkdir", "tee", ":", "true"}
+_SHOWS_ONLY: Final = frozenset({
+    ":", "basename", "cat", "cp", "date", "dirname", "echo", "head", "ls", "mkdir", "nvidia-smi",
+    "printf", "rm", "sleep", "tail", "tee", "true", "wc",
+})  # fmt: skip
 """Commands to which a value is given without any consequence for the training."""
 
 _CONDITIONAL: Final = {"if_statement", "case_statement", "elif_clause", "else_clause", "case_item"}
+_BRANCHES: Final = {"elif_clause", "else_clause"}
 _LOOPS: Final = {"for_statement", "c_style_for_statement", "while_statement"}
 _ASSIGNMENTS: Final = {"declaration_command", "variable_assignment", "variable_assignments"}
 
@@ -55,6 +60,8 @@ class Script:
 
     Attributes:
         commands: In its order.
+        origins: For the place of a value, the variable that it was assigned to.
+        uses: In how many places that matter each variable is used.
         sourced: Paths of the files that it sources, where they are known.
         directories: Directories that it changes to, where they are known.
         error_line: The first line that is no shell; then nothing in it is certain.
@@ -62,6 +69,8 @@ class Script:
     """
 
     commands: list[Command] = field(default_factory=list)
+    origins: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    uses: Mapping[str, int] = field(default_factory=dict)
     sourced: list[str] = field(default_factory=list)
     directories: list[str] = field(default_factory=list)
     error_line: int | None = None
@@ -101,11 +110,11 @@ class _Walk:
     def __init__(self, data: bytes, path: Path, environ: Mapping[str, str], root: Node) -> None:
         self._data = data
         self._path = path
-        self._resolver = Resolver(data, environ, _reused(root, data))
+        self._resolver = Resolver(data, environ, str(path.parent))
         self._exported: dict[str, None] = {}
         self._export_all = False
         self._called = _called(root, data)
-        self.script = Script()
+        self.script = Script(origins=self._resolver.origins, uses=_uses(root, data))
 
     def statements(self, node: Node, *, conditional: bool, depth: int) -> None:
         for child in node.named_children:
@@ -120,11 +129,7 @@ class _Walk:
         elif kind in _ASSIGNMENTS:
             self._declaration(node, conditional=conditional)
         elif kind == "if_statement":
-            # Its condition runs whatever comes of it.
-            for place, child in enumerate(node.children):
-                if child.is_named:
-                    always = node.field_name_for_child(place) == "condition"
-                    self.statement(child, conditional=conditional or not always, depth=depth + 1)
+            self._if(node, conditional=conditional, depth=depth)
         elif kind in _LOOPS:
             self._loop(node, conditional=conditional, depth=depth)
         elif kind == "list":
@@ -142,6 +147,33 @@ class _Walk:
         elif kind not in {"comment", "heredoc_redirect", "file_redirect", "herestring_redirect"}:
             inside = conditional or kind in _CONDITIONAL
             self.statements(node, conditional=inside, depth=depth)
+
+    def _if(self, node: Node, *, conditional: bool, depth: int) -> None:
+        """Walk the branches that may be taken; where a condition is known, one alone is."""
+        decided: bool | None = False
+        taken = False
+        for place, child in enumerate(node.children):
+            if node.field_name_for_child(place) == "condition" and child.is_named:
+                # It is carried out whatever comes of it.
+                self.statement(child, conditional=conditional, depth=depth + 1)
+                decided = truth(child, self._resolver)
+                taken = decided is True
+            elif child.type == "elif_clause" and not taken:
+                inner = child.named_children
+                if decided is False and inner:
+                    decided = truth(inner[0], self._resolver)
+                    taken = decided is True
+                else:
+                    decided = None
+                if decided is not False:
+                    unsure = conditional or decided is None
+                    self.statements(child, conditional=unsure, depth=depth + 1)
+            elif child.type == "else_clause" and not taken:
+                unsure = conditional or decided is None
+                self.statements(child, conditional=unsure, depth=depth + 1)
+            elif child.is_named and child.type not in _BRANCHES and decided is not False:
+                unsure = conditional or decided is None
+                self.statement(child, conditional=unsure, depth=depth + 1)
 
     def _list(self, node: Node, *, conditional: bool, depth: int) -> None:
         """Walk ``a && b`` and ``a || b``: what follows ``||`` runs where the other failed."""
@@ -187,7 +219,7 @@ class _Walk:
         name = self._text(target)
         value = self._value(node.child_by_field_name("value"))
         if conditional:
-            value = _uncertain(value)
+            value = _uncertain(value, self._resolver.variables.get(name))
         grows = any(child.type == "+=" for child in node.children)
         self._resolver.variables[name] = self._grown(name, value) if grows else value
         return name
@@ -260,9 +292,13 @@ class _Walk:
         return self._data[node.start_byte : node.end_byte].decode(errors="replace")
 
 
-def _uncertain(value: Variable) -> Variable:
+def _uncertain(value: Variable, before: Variable | None) -> Variable:
+    """Return a value as not certain, but for what was there before and only grew."""
     if isinstance(value, list):
         return [each.uncertain() for each in value]
+    if isinstance(before, Word) and value.parts[: len(before.parts)] == before.parts:
+        grown = Word(value.parts[len(before.parts) :]).uncertain()
+        return Word((*before.parts, *grown.parts))
     return value.uncertain()
 
 
@@ -274,13 +310,14 @@ def _walk_all(root: Node) -> Iterator[Node]:
         waiting += node.named_children
 
 
-def _reused(root: Node, data: bytes) -> frozenset[str]:
-    """Return the variables that are used in more than one place that matters."""
+def _uses(root: Node, data: bytes) -> Counter[str]:
+    """Return in how many places each variable is used, but where it is only shown."""
+    showing = _showing(root, data)
     uses: Counter[str] = Counter()
     waiting: list[tuple[Node, str]] = [(root, "")]
     while waiting:
         node, assigned = waiting.pop()
-        if node.type == "command" and _name_of(node, data) in _SHOWS_ONLY:
+        if node.type == "command" and _name_of(node, data) in showing:
             continue
         if node.type == "variable_assignment":
             assigned = _name_of(node, data)
@@ -290,7 +327,18 @@ def _reused(root: Node, data: bytes) -> frozenset[str]:
             if node.parent.type not in _ASSIGNMENTS and name != assigned:
                 uses[name] += 1
         waiting += [(child, assigned) for child in node.named_children]
-    return frozenset(name for name, count in uses.items() if count > 1)
+    return uses
+
+
+def _showing(root: Node, data: bytes) -> frozenset[str]:
+    """Return the commands that only show what they are given, the script's own functions too."""
+    found = set(_SHOWS_ONLY)
+    for node in _walk_all(root):
+        if node.type == "function_definition":
+            inside = {_name_of(each, data) for each in _walk_all(node) if each.type == "command"}
+            if inside <= found:
+                found.add(_name_of(node, data))
+    return frozenset(found)
 
 
 def _called(root: Node, data: bytes) -> frozenset[str]:

@@ -13,12 +13,21 @@ if TYPE_CHECKING:
 
     from tree_sitter import Node
 
-MAX_LENGTH: Final = 16 * 1024
+MAX_LENGTH: Final = 64 * 1024
 """Characters of one word; a variable that holds itself twice grows without end."""
 
-MAX_PARTS: Final = 512
+MAX_PARTS: Final = 4096
 
 _ESCAPED: Final = re.compile(r"\\(.|\n)", re.DOTALL)
+_DIRNAME: Final = (
+    r'\$\(\s*dirname\s+(?:--\s+)?"?\$(?:\{BASH_SOURCE(?:\[0\])?\}|BASH_SOURCE|0|\{0\})"?\s*\)'
+)
+_OWN_DIRECTORY: Final = re.compile(
+    rf'{_DIRNAME}|\$\(\s*cd\s+(?:-P\s+)?(?:--\s+)?"?{_DIRNAME}"?\s*(?:&?>\s*/dev/null\s*)?'
+    r"(?:2>&1\s*)?&&\s*pwd(?:\s+-P)?\s*\)"
+)
+"""The common ways to ask for it: ``$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)``."""
+
 _IN_QUOTES: Final = frozenset('"$`\\')
 _DEFAULTS: Final = {":-", "-", ":=", "="}
 
@@ -33,6 +42,8 @@ class Part:
             for a variable those of the value that was assigned to it.
         line: Line of that place, from 1.
         certain: Whether ``text`` is what the shell will make of it.
+        known: Whether the text is known at all; where it is and is not certain, a condition decides
+            whether it is there.
         quoted: Bytes with the quotation marks, where the whole word stands in them.
         splits: Whether the shell splits it at white space: an expansion without quotation marks.
     """
@@ -41,6 +52,7 @@ class Part:
     span: tuple[int, int] | None
     line: int
     certain: bool = True
+    known: bool = True
     quoted: tuple[int, int] | None = None
     splits: bool = False
 
@@ -99,7 +111,7 @@ def split(word: Word) -> list[Word]:
     """Return the words that the shell makes of one: expansions without quotation marks split."""
     words: list[list[Part]] = [[]]
     for part in word.parts:
-        if not (part.splits and part.certain):
+        if not (part.splits and part.known):
             words[-1].append(part)
             continue
         pieces = list(re.finditer(r"\S+", part.text))
@@ -123,6 +135,41 @@ def _first(part: Part, count: int) -> Part:
     return replace(part, text=text, span=span, quoted=None)
 
 
+def read_again(words: Iterable[Word]) -> list[Word]:
+    """Return the words that ``eval`` reads: joined, split once more, without quotation marks."""
+    found: list[Word] = []
+    current: list[Part] = []
+    quote = ""
+    for part in _joined(words):
+        if not part.known:
+            current.append(part)
+            continue
+        begin = 0
+        for at, character in enumerate(part.text):
+            white = character.isspace() and not quote
+            mark = character == quote or (not quote and character in {"'", '"'})
+            if white or mark:
+                current += [_slice(part, begin, at)] if at > begin else []
+                begin = at + 1
+            if mark:
+                quote = "" if quote else character
+            if white and current:
+                found.append(Word(tuple(current)))
+                current = []
+        current += [_slice(part, begin, len(part.text))] if begin < len(part.text) else []
+    return [*found, Word(tuple(current))] if current else found
+
+
+def _joined(words: Iterable[Word]) -> Iterator[Part]:
+    for word in words:
+        yield from word.parts
+        yield Part(" ", None, word.line or 1)
+
+
+def _slice(part: Part, begin: int, end: int) -> Part:
+    return _first(_without(part, begin) if begin else part, end - begin)
+
+
 Variable = list[Word] | Word
 """An array, or a single value."""
 
@@ -132,15 +179,15 @@ class Resolver:
 
     Attributes:
         variables: What was assigned so far, by name; a None is something that is not known.
+        origins: For the place of a value, the variable that it was assigned to.
     """
 
-    def __init__(
-        self, data: bytes, environ: Mapping[str, str], reused: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, data: bytes, environ: Mapping[str, str], directory: str) -> None:
         self._data = data
         self._environ = environ
-        self._reused = reused
+        self._directory = directory
         self.variables: dict[str, Variable | None] = {}
+        self.origins: dict[tuple[int, int], str] = {}
 
     def words(self, node: Node) -> list[Word]:
         """Return the words that an argument becomes; an array becomes one for each element."""
@@ -184,17 +231,22 @@ class Resolver:
                 yield from self._expansion(node, quoted=quoted)
             case "arithmetic_expansion":
                 yield self._arithmetic(node)
+            case "command_substitution" if self._is_own_directory(node):
+                yield Part(self._directory, None, node.start_point[0] + 1)
             case _:
                 yield self._unknown(node)
 
     def _string(self, node: Node) -> Iterator[Part]:
         begin, end = node.start_byte + 1, node.end_byte - 1
         parts: list[Part] = []
-        # White space between two expansions is in no child, so what is between them is taken.
+        # White space between two expansions is in no child, or in the second, so what is between
+        # them is taken from the script.
         for child in node.named_children:
             if child.type == "string_content":
                 continue
-            parts += self._literal(begin, child.start_byte, quoted=True)
+            text = self._text(child.start_byte, child.end_byte)
+            first = child.start_byte + len(text) - len(text.lstrip())
+            parts += self._literal(begin, first, quoted=True)
             parts += self._parts(child, quoted=True)
             begin = child.end_byte
         parts += self._literal(begin, end, quoted=True)
@@ -287,10 +339,11 @@ class Resolver:
         return Part(str(result), None, node.start_point[0] + 1)
 
     def _used(self, name: str, word: Word) -> Word:
-        """Return a variable's value; one that several places use cannot be changed for one."""
-        if name not in self._reused:
-            return word
-        return Word(tuple(replace(part, span=None, quoted=None) for part in word.parts))
+        """Return a variable's value, and remember where it was assigned."""
+        for part in word.parts:
+            if part.span is not None:
+                self.origins.setdefault(part.span, name)
+        return word
 
     def _split(self, word: Word, *, quoted: bool) -> Iterable[Part]:
         return word.parts if quoted else (replace(part, splits=True) for part in word.parts)
@@ -310,6 +363,10 @@ class Resolver:
                     return self._text(name.start_byte, name.end_byte)
         return None
 
+    def _is_own_directory(self, node: Node) -> bool:
+        """Return whether this asks for the directory that the script lies in."""
+        return _OWN_DIRECTORY.fullmatch(self._text(node.start_byte, node.end_byte)) is not None
+
     def _name(self, node: Node) -> str:
         for child in node.named_children:
             if child.type == "variable_name":
@@ -317,8 +374,8 @@ class Resolver:
         return ""
 
     def _unknown(self, node: Node) -> Part:
-        text = self._text(node.start_byte, node.end_byte)
-        return Part(text[:MAX_LENGTH], None, node.start_point[0] + 1, certain=False)
+        text = self._text(node.start_byte, node.end_byte).strip()
+        return Part(text[:MAX_LENGTH], None, node.start_point[0] + 1, certain=False, known=False)
 
     def _text(self, begin: int, end: int) -> str:
         return self._data[begin:end].decode(errors="replace")

@@ -49,7 +49,7 @@ def page(facts: Facts, themes: Sequence[Theme] = ()) -> str:
         ),
         _answer(facts),
         _firing(facts),
-        *(_theme(each) for each in themes),
+        *_themes(themes),
         *(_picture(each) for each in pictures),
         _footer(facts),
     )
@@ -126,16 +126,33 @@ def _firing(facts: Facts) -> str:
     return tag("section", tag("h2", "Wrong now"), tag("ul", *items, class_="said"))
 
 
-def _theme(theme: Theme) -> str:
-    title = theme.name[:1].upper() + theme.name[1:]
-    inner = [tag("h2", text(title)), tag("p", prose(theme.summary))]
-    if theme.findings:
-        inner.append(tag("ul", *(_finding(each) for each in theme.findings), class_="said"))
-    return tag("section", *inner)
+def _themes(themes: Sequence[Theme]) -> list[str]:
+    """Return a section for each theme with findings, and one for all others together."""
+    sections = [
+        tag(
+            "section",
+            tag("h2", text(f"Examined: {each.name}")),
+            tag("p", prose(each.summary)),
+            tag("ul", *(_finding(finding) for finding in each.findings), class_="said"),
+        )
+        for each in themes
+        if each.findings
+    ]
+    others = [
+        tag("li", tag("b", text(each.name)), " ", prose(each.summary))
+        for each in themes
+        if not each.findings
+    ]
+    if others:
+        heading = tag("h2", "Examined: no findings")
+        sections.append(tag("section", heading, tag("ul", *others, class_="said plain")))
+    return sections
 
 
 def _finding(finding: Finding) -> str:
-    file = f"{finding.file}: " if finding.file else ""
+    # Many a message begins with the file itself.
+    known = not finding.file or finding.message.startswith(finding.file)
+    file = "" if known else f"{finding.file}: "
     return tag(
         "li",
         _chip(finding.severity.value, finding.code),
