@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING
 
 from resume_daemon.doctor import dependencies, places
 from resume_daemon.doctor.distributions import Installed, installed_in
-from resume_daemon.doctor.interpreter import default_interpreter, named_interpreter
-from resume_daemon.doctor.tracker_logs import recorded_ids, tracker_facts
+from resume_daemon.doctor.interpreter import (
+    default_interpreter,
+    interpreter_at,
+    named_interpreter,
+)
+from resume_daemon.doctor.tracker_logs import (
+    Logs,
+    logs_of,
+    recorded_ids,
+    recorded_python,
+    tracker_facts,
+)
 from resume_daemon.doctor.tracking import TrackerFacts
 from resume_daemon.doctor.trained import Trained, trained
 from resume_daemon.layouts.registry import checkpoints_in
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
 
     from resume_daemon.doctor.host import Host
     from resume_daemon.doctor.interpreter import Interpreter
+    from resume_daemon.errors import LedgerError
     from resume_daemon.parameters.facts import Facts as ParameterFacts
     from resume_daemon.resume.plan import ResumePlan
     from resume_daemon.state_directory import StateDirectory
@@ -43,6 +54,7 @@ class Wishes:
     Attributes:
         python: The trainer's interpreter, or None for the one on PATH.
         checkpoint: Name of the only checkpoint that is considered, or None for all.
+        degraded: Whether a degraded checkpoint will do.
         deep: Whether every byte is read of what no daemon has verified.
         run_id: The W&B run that goes on, where there are several.
         code: The training's own code, a package or a file; None where it is not looked at.
@@ -51,6 +63,7 @@ class Wishes:
 
     python: Path | None = None
     checkpoint: str | None = None
+    degraded: bool = False
     deep: bool = False
     run_id: str | None = None
     code: Path | None = None
@@ -65,6 +78,7 @@ class Subject:
         state: Where the daemon's files are, or None where none has watched.
         host: The machine.
         wishes: What the user asks for.
+        damages: Lines of the ledger that were passed over, once ``known`` was asked for.
     """
 
     def __init__(
@@ -81,6 +95,7 @@ class Subject:
         self.state = state
         self.host = host
         self.wishes = wishes
+        self.damages: list[LedgerError] = []
         self._watch = watch
 
     @cached_property
@@ -95,8 +110,10 @@ class Subject:
 
     @cached_property
     def known(self) -> RunState:
-        """What the ledger says."""
-        return fold(read_records(self.state.ledger)) if self.state is not None else RunState()
+        """What the ledger says; a line that is damaged is noted in ``damages`` and passed over."""
+        if self.state is None:
+            return RunState()
+        return fold(read_records(self.state.ledger, on_damage=self.damages.append))
 
     @cached_property
     def plan(self) -> ResumePlan:
@@ -104,9 +121,14 @@ class Subject:
         return survey(
             self.run,
             self.state,
-            PlanWishes(checkpoint=self.wishes.checkpoint, run_id=self.wishes.run_id),
+            PlanWishes(
+                degraded=self.wishes.degraded,
+                checkpoint=self.wishes.checkpoint,
+                run_id=self.wishes.run_id,
+            ),
             options=Options(depth=Depth.DEEP if self.wishes.deep else Depth.QUICK),
             names=self.names,
+            known=self.known,
             watch=self._watch,
         )
 
@@ -123,9 +145,22 @@ class Subject:
         Raises:
             UsageError: There is none where the user said.
         """
-        if self.wishes.python is None:
-            return default_interpreter(self.host.environ)
-        return named_interpreter(self.wishes.python, self.host.environ)
+        environ = self.host.environ
+        if self.wishes.python is not None:
+            return named_interpreter(self.wishes.python, environ)
+        ids = recorded_ids(self.known) or tuple(self.logs.segments)
+        noted = recorded_python(self.logs, ids) if self.given else None
+        if noted is not None:
+            path, segment = noted
+            return interpreter_at(path, f"as W&B noted in {segment}", environ)
+        return default_interpreter(environ)
+
+    @cached_property
+    def logs(self) -> Logs:
+        """Logs of W&B on this machine that may be of the run."""
+        if not self.given:
+            return Logs()
+        return logs_of(self.run, self.host, self.listed.since(self.host.now))
 
     @cached_property
     def installed(self) -> Installed:
@@ -146,10 +181,9 @@ class Subject:
             return TrackerFacts(recorded=recorded, named=self.wishes.run_id)
         wandb = None if self.wishes.brief else self.installed.first.get("wandb")
         return tracker_facts(
-            self.run,
+            self.logs,
             self.host,
             recorded,
-            since=self.listed.since(self.host.now),
             named=self.wishes.run_id,
             wandb_version=wandb.version if wandb is not None else None,
         )
