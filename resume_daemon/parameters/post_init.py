@@ -104,6 +104,8 @@ def outcome_of(
         outcome = follow(family, given)
         refusals += outcome.refusals
         for each in outcome.computed.values():
+            if each.name.startswith("_"):
+                continue  # The class's own business.
             scope = f"{family.name}.__post_init__"
             source = Source(SourceKind.CODE, each.path, f"{each.path.name}: {scope}")
             computed.append(

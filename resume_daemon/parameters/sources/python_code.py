@@ -101,7 +101,7 @@ def read_code(paths: Sequence[Path], environ: Mapping[str, str], *, asked: bool 
             unread.append(Unread(path, error.reason))
             continue
         waiting += [(each, False) for each in _imported_files(module.imports, real)]
-    families = tuple(_families(modules))
+    families = tuple(_used(list(_families(modules)), modules))
     return Code(tuple(_settings(families, modules)), families, tuple(unread))
 
 
@@ -172,6 +172,12 @@ def _families(modules: Mapping[Path, Module]) -> Iterator[Family]:
             family = Family(tuple(lineage(each, (each.name,))))
             if id(each) not in inherited and any(one.declared for one in family.lineage):
                 yield family
+
+
+def _used(families: Sequence[Family], modules: Mapping[Path, Module]) -> list[Family]:
+    """Return the classes that the arguments are parsed into; all, where nothing tells."""
+    parsed = {name for module in modules.values() for name in module.parsed}
+    return [each for each in families if each.name in parsed] or list(families)
 
 
 def _settings(families: Sequence[Family], modules: Mapping[Path, Module]) -> Iterator[Setting]:
