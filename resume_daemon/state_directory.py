@@ -70,6 +70,11 @@ class StateDirectory:
         return self.path / "quarantine"
 
     @property
+    def repairs(self) -> Path:
+        """The directory of repairs, one each: what it did, and what was there before."""
+        return self.path / "repairs"
+
+    @property
     def resume_env(self) -> Path:
         """The environment file for the next start of the trainer."""
         return self.path / "resume.env"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from resume_daemon.repair.proposals import Proposal
-from resume_daemon.repair.proposing import propose
+from resume_daemon.repair.proposing import NextStart, propose
 from resume_daemon.repair.steps import Move
 from resume_daemon.state_directory import find_state_directory
 
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from resume_daemon.repair.proposing import Proposed
 
 
+OF_THE_RUN = frozenset({"resume_env", "curriculum_version", "parameters"})
+
+
 def proposed(run: Path, *asked: str) -> Proposed:
     """Return what is proposed for a run, an hour after its last save."""
     now = time.time_ns() + 3600 * 10**9
-    return propose(run, find_state_directory(run, None), now_ns=now, asked=asked)
+    state = find_state_directory(run, None)
+    return propose(run, state, now_ns=now, asked=asked, start=NextStart({}))
 
 
 def carry_out(outcomes: Iterable[Outcome]) -> None:
@@ -46,5 +50,5 @@ def told(outcomes: Iterable[Outcome], checkpoint: str) -> list[str]:
     return [
         ("" if isinstance(each, Proposal) else "not ") + each.action
         for each in outcomes
-        if each.checkpoint == checkpoint and each.action not in {"resume_env", "curriculum_version"}
+        if each.checkpoint == checkpoint and each.action not in OF_THE_RUN
     ]

@@ -19,6 +19,7 @@ from resume_daemon.cli import (
     ledger,
     params,
     plan,
+    repair,
     report,
     restore,
     run,
@@ -51,6 +52,7 @@ app.command("exec")(exec_.command)
 app.command("report")(report.command)
 app.command("doctor")(doctor.command)
 app.command("cleanup")(cleanup.command)
+app.command("repair")(repair.command)
 app.command("backup")(backup.command)
 app.command("restore")(restore.command)
 app.command("explain")(explain.command)

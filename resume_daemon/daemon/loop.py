@@ -37,6 +37,7 @@ from resume_daemon.daemon.worker import ScrubJob, VerifyJob
 from resume_daemon.errors import LedgerError, ResumeDaemonError
 from resume_daemon.findings import Severity
 from resume_daemon.lock import HeldError, RunLock
+from resume_daemon.repair.engine import recover_repairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -126,6 +127,8 @@ class Daemon:
         """Finish what an interruption left, and build everything; nothing runs yet."""
         for done in recover(self.setup.state.snapshots):
             log.info("recovered", what=done)
+        for done in recover_repairs(self.setup.state, self.setup.name):
+            log.warning("recovered", what=done)
         self._parts = assemble(self.setup, self._inbox.put, once=self._once)
         self._delivery = self._build_delivery()
 

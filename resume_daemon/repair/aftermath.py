@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.findings import Verdict
 from resume_daemon.layouts.registry import checkpoints_in, step_of
-from resume_daemon.manifest import file_of, read_manifest, recorded_manifest
+from resume_daemon.ledger.verdicts import verdict_fields
+from resume_daemon.manifest import (
+    file_of,
+    forget_sound_manifest,
+    read_manifest,
+    recorded_manifest,
+    write_manifest,
+)
 from resume_daemon.repair.actions import curriculum_version, quarantine, resume_env
 from resume_daemon.resume.plan import newest_first
 from resume_daemon.verification import References, Verification, verify
@@ -18,6 +26,7 @@ from resume_daemon.verification import References, Verification, verify
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+    from resume_daemon.ledger.ledger import Ledger
     from resume_daemon.manifest import Manifest
     from resume_daemon.repair.proposals import Proposal
     from resume_daemon.state_directory import StateDirectory
@@ -72,6 +81,23 @@ def verify_after(
         references=References.after(before, _without(recorded, written)),
         progress=watch(path),
     )
+
+
+def record_after(state: StateDirectory, ledger: Ledger, found: Verification) -> None:
+    """Record that a checkpoint is sound after its repair, as the daemon records a verdict.
+
+    What is not sound is left for the daemon to judge: the manifest of when it was sound stays.
+
+    Raises:
+        OSError: The manifest cannot be written.
+        LedgerError: The ledger cannot be written.
+    """
+    if found.verdict is not Verdict.SOUND or found.manifest is None:
+        return
+    path = state.manifests / f"{found.path.name}.json"
+    digest = write_manifest(path, found.manifest)
+    forget_sound_manifest(path)
+    ledger.append("verdict", **verdict_fields(found, digest))
 
 
 def _without(manifest: Manifest | None, written: Collection[str]) -> Manifest | None:

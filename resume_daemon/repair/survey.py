@@ -88,7 +88,7 @@ def survey_repair(
         look.facts(name, found.get(name), now_ns) if name in looked_into else look.outline(name)
         for name in look.order
     )
-    return Surveyed(RunFacts(run, _quarantine(run, state), checkpoints), found)
+    return Surveyed(RunFacts(run, quarantine_of(run, state), checkpoints), found)
 
 
 def _looked_into(order: Sequence[str], found: dict[str, Verification]) -> set[str]:
@@ -100,7 +100,7 @@ def _looked_into(order: Sequence[str], found: dict[str, Verification]) -> set[st
     return names
 
 
-def _quarantine(run: Path, state: StateDirectory | None) -> Path:
+def quarantine_of(run: Path, state: StateDirectory | None) -> Path:
     """Return where what is moved aside goes: on the file system of the run, where a move is one."""
     if state is not None:
         with suppress(OSError):
@@ -139,7 +139,9 @@ class _Look:
                 told = self._cached.find(path, Depth.DEEP)
                 if told is not None and told.verdict is Verdict.SOUND:
                     found[name], sound = told, True
-                elif not sound or self._is_known_bad(name):
+                elif not sound or name in self._known.checkpoints:
+                    # What is older than a sound one is read where it is known to be worse, or was
+                    # touched since it was judged.
                     found[name] = self._verify(path, self.order[place + 1 :])
                     sound = sound or found[name].verdict is Verdict.SOUND
         return found
@@ -193,10 +195,6 @@ class _Look:
     def _step(self, name: str) -> int | None:
         known = self._known.checkpoints.get(name)
         return known.step if known is not None and known.step is not None else step_of(name)
-
-    def _is_known_bad(self, name: str) -> bool:
-        known = self._known.checkpoints.get(name)
-        return known is not None and known.verdict not in {Verdict.SOUND, Verdict.ROTATED}
 
     def _verify(self, path: Path, older: Sequence[str]) -> Verification:
         before = [m for name in older[:2] if (m := self._manifest(name)) is not None]

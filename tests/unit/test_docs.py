@@ -34,6 +34,7 @@ ARGUMENTS = {
     "report": ["{run}"],
     "doctor": ["{run}", "--code", "{code}"],
     "cleanup": ["{run}"],
+    "repair": ["{run}"],
     "backup": ["{run}", "--to", "{disk}", "--checkpoint", "checkpoint-10"],
     "restore": ["{elsewhere}", "checkpoint-10", "--from", "{kept}"],
     "explain": [],

@@ -354,3 +354,19 @@ def test_garbage_in_every_file_is_told_and_never_raises(content: bytes, unwatche
 
 def test_a_run_with_nothing_in_it_has_nothing_to_repair(tmp_path: Path) -> None:
     assert proposed(Path(tmp_path)).outcomes == ()
+
+
+def test_parameters_that_do_not_fit_are_put_right_before_the_environment(run: Path) -> None:
+    config = run / "config.yaml"
+    config.write_text(
+        "max_prompt_length: 1536  # ours\nmax_completion_length: 2561\nmax_seq_length: 4096\n",
+        encoding="utf-8",
+    )
+    found = proposed(run)
+
+    actions = [each.action for each in found.outcomes]
+    assert actions.index("parameters") < actions.index("resume_env")
+    carry_out(found.outcomes)
+    lines = config.read_text(encoding="utf-8").splitlines()
+    assert lines[0].endswith("  # ours")
+    assert sum(int(line.split()[1]) for line in lines[:2]) <= 4096
