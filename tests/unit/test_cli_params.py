@@ -66,7 +66,7 @@ def test_what_the_next_start_is_given_stands_beside_what_the_checkpoint_has(run:
     assert steps["trained_with"]["source"] == "checkpoint-10/trainer_state.json"
     assert steps["differs"]
     assert not found["save_steps"]["differs"]
-    assert found["learning_rate"]["next_start"] is None, "a file that is named stands for all that are not"
+    assert found["learning_rate"]["next_start"] is None, "one that is named stands for all"
     assert "!=" in params(run, "--config", run.parent / "given.json")
 
 

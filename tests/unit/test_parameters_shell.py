@@ -358,6 +358,8 @@ def test_a_variable_that_doubles_itself_does_not_grow_without_end(tmp_path: Path
     assert not found.certain
     with pytest.raises(FormatError, match="nested deeper"):
         launch(tmp_path, "if a; then\n" * 300 + "python t.py\n" + "fi\n" * 300)
+    with pytest.raises(FormatError, match="nested too deeply"):
+        launch(tmp_path, "python t.py --seed " + '"${A:-' * 2000 + "1" + '}"' * 2000)
 
 
 @settings(deadline=None)

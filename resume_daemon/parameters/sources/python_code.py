@@ -26,6 +26,7 @@ MAX_FILES: Final = 64
 """Files that are read, those that are imported included."""
 
 _MAX_DEPTH: Final = 4
+_MAX_BASES: Final = 50
 _LEVELS_ABOVE: Final = 3
 """Directories above a file in which what it imports is looked for."""
 
@@ -151,14 +152,21 @@ def _families(modules: Mapping[Path, Module]) -> Iterator[Family]:
         beside = [each for each in same if each.path == child.path]
         return next(iter(beside or same), None)
 
-    def lineage(child: ConfigurationClass, seen: tuple[str, ...]) -> list[ConfigurationClass]:
-        found = [child]
-        for name in child.bases:
-            if name not in seen and (base := base_of(child, name)) is not None:
-                found += lineage(base, (*seen, name))
-        # What several bases share comes after all of them.
-        last = {id(each): place for place, each in enumerate(found)}
-        return [each for place, each in enumerate(found) if last[id(each)] == place]
+    def lineage(child: ConfigurationClass) -> list[ConfigurationClass]:
+        """Return a class before its bases, and what several of them share after all of them."""
+        order: list[ConfigurationClass] = []
+        seen: set[int] = set()
+
+        def visit(each: ConfigurationClass, depth: int) -> None:
+            seen.add(id(each))
+            for name in reversed(each.bases):
+                base = base_of(each, name)
+                if base is not None and id(base) not in seen and depth < _MAX_BASES:
+                    visit(base, depth + 1)
+            order.append(each)
+
+        visit(child, 0)
+        return order[::-1]
 
     inherited = {
         id(base)
@@ -169,7 +177,7 @@ def _families(modules: Mapping[Path, Module]) -> Iterator[Family]:
     }
     for found in by_name.values():
         for each in found:
-            family = Family(tuple(lineage(each, (each.name,))))
+            family = Family(tuple(lineage(each)))
             if id(each) not in inherited and any(one.declared for one in family.lineage):
                 yield family
 
