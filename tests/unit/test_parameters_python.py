@@ -336,20 +336,21 @@ def test_a_byte_order_mark_and_other_line_ends_move_no_place(tmp_path: Path) -> 
 
 NUMBERS = st.integers(-5, 5) | st.floats(-5, 5).map(lambda x: round(x, 2))
 OPERATORS = ["+", "-", "*", "/", "//", "%", "**", "<", "==", "!=", "and", "or", "is", "in"]
-EXPRESSIONS = st.recursive(
-    (NUMBERS | st.booleans() | st.none()).map(repr) | st.sampled_from(["A", "'x'", "unknown"]),
-    lambda inner: st.one_of(
-        st.tuples(inner, st.sampled_from(OPERATORS), inner)
-        .map(" ".join).map("({})".format),
-        st.tuples(inner, inner, inner).map(lambda x: f"({x[0]} if {x[1]} else {x[2]})"),
-        inner.map("(not {})".format),
-        st.lists(inner, max_size=3).map(lambda x: f"[{', '.join(x)}]"),
-        st.tuples(st.sampled_from(["max", "min", "int", "abs", "len"]), inner).map(
+LEAVES = (NUMBERS | st.booleans() | st.none()).map(repr) | st.sampled_from(["A", "'x'", "unknown"])
+EXPRESSIONS: st.SearchStrategy[str] = st.deferred(
+    lambda: st.one_of(
+        LEAVES,
+        st.tuples(EXPRESSIONS, st.sampled_from(OPERATORS), EXPRESSIONS).map(
+            lambda x: f"({' '.join(x)})"
+        ),
+        st.tuples(EXPRESSIONS, LEAVES, LEAVES).map(lambda x: f"({x[0]} if {x[1]} else {x[2]})"),
+        EXPRESSIONS.map("(not {})".format),
+        st.lists(LEAVES, max_size=3).map(lambda x: f"[{', '.join(x)}]"),
+        st.tuples(st.sampled_from(["max", "min", "int", "abs", "len"]), EXPRESSIONS).map(
             lambda x: f"{x[0]}({x[1]})"
         ),
-    ),
-    max_leaves=8,
-)  # fmt: skip
+    )
+)
 
 
 @settings(deadline=None)
