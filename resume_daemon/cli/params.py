@@ -77,10 +77,10 @@ def command(
     missing = "Give the trainer's output directory."
     real = check_run(run, "read the parameters of", missing=missing)
     named = SourceFiles(
-        scripts=_absolute(script),
-        configurations=_absolute(config),
-        environment_files=_absolute(env_file),
-        code=_absolute(code),
+        scripts=_absolute(script, "--script"),
+        configurations=_absolute(config, "--config"),
+        environment_files=_absolute(env_file, "--env-file"),
+        code=_absolute(code, "--code"),
     )
 
     def look() -> Facts:
@@ -105,7 +105,10 @@ def command(
         raise typer.Exit(1)
 
 
-def _absolute(paths: list[Path] | None) -> tuple[Path, ...]:
+def _absolute(paths: list[Path] | None, option: str) -> tuple[Path, ...]:
+    for path in paths or ():
+        if not os.path.lexists(path):
+            raise UsageError("read", path, "it is not there", hint=f"Look at {option}.")
     return tuple(Path.cwd() / path for path in paths or ())
 
 

@@ -125,7 +125,8 @@ def test_bad_input_is_told_in_a_sentence(run: Path, tmp_path: Path) -> None:
     params(run, "--checkpoint", "checkpoint-7", status=2)
     params(tmp_path / "nowhere", status=2)
     params(run / "train.yaml", status=2)
-    params(run, "--config", tmp_path / "nowhere.yaml", status=1)
+    params(run, "--config", tmp_path / "nowhere.yaml", status=2)
+    params(run, "--script", tmp_path, status=1)
     garbage = tmp_path / "garbage.yaml"
     garbage.write_bytes(os.urandom(64) + b"\xff")
     done = CliRunner().invoke(app, ["params", str(run), "--config", str(garbage)])
