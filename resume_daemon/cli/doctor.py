@@ -38,7 +38,7 @@ _PYTHON: Any = typer.Option(
     None,
     "--python",
     metavar="PATH",
-    help="The trainer's interpreter or its environment; by default the one on PATH.",
+    help="The trainer's interpreter or its environment; by default as W&B noted, or on PATH.",
 )
 
 _CODE: Any = typer.Option(

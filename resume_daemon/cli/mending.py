@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from resume_daemon.cli.output import say
+from resume_daemon.cli.repairing import working
 from resume_daemon.errors import UsageError
 from resume_daemon.report.plain import plain
 
@@ -58,11 +61,12 @@ def mend(
         quiet: Whether stdout belongs to JSON; then what is done is told on stderr.
 
     Raises:
+        HeldError: A daemon watches the run, or somebody else repairs it.
         ResumeDaemonError: A file changed meanwhile or cannot be written; none was changed.
     """
-    from resume_daemon.parameters.applying import apply  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.parameters.mending import plan as plan_of  # noqa: PLC0415 - as above
-    from resume_daemon.state_directory import choose_state_directory  # noqa: PLC0415 - as above
+    from resume_daemon.parameters.mending import plan as plan_of  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.repair.actions import parameters  # noqa: PLC0415 - as above
+    from resume_daemon.repair.proposals import Proposal  # noqa: PLC0415 - as above
 
     def tell(sentence: str) -> None:
         if quiet:
@@ -80,8 +84,16 @@ def mend(
         for line in step["difference"]:
             tell(f"  {line}")
     if plan.steps:
-        backups = choose_state_directory(facts.run, state_dir).path / "backups" / "parameters"
-        apply(plan.steps, backups, say=tell)
+        proposals = [each for each in parameters.propose(plan) if isinstance(each, Proposal)]
+        with working(facts.run, state_dir) as (engine, _):
+            for sentence in engine.recover():
+                tell(sentence)
+            repair = engine.apply(proposals, datetime.now(UTC))
+        document["repair"] = repair.id
+        for step in plan.steps:
+            tell(f"wrote {step.target}: {step.sentence}")
+        run = shlex.quote(str(facts.run))
+        tell(f"take it back with `resume-daemon repair {run} --undo {repair.id}`")
     for each in plan.left:
         tell(f"not fixed: to {each.sentence}: {each.reason}")
     return document
@@ -94,6 +106,7 @@ def _document(plan: MendingPlan, strategy: Strategy) -> dict[str, Any]:
 
     return {
         "strategy": strategy.value,
+        "repair": None,
         "files": [
             {
                 "path": str(step.target),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +12,12 @@ import typer
 
 from resume_daemon.cli.output import JSON_OPTION, print_json, say
 from resume_daemon.cli.planning import RUN_ID, note
+from resume_daemon.cli.repairing import working
 from resume_daemon.cli.runs import RUN, STATE_DIR
 from resume_daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from resume_daemon.backup.destinations import Destination
     from resume_daemon.ledger.ledger import Ledger
@@ -77,7 +77,7 @@ def command(
         _release(real, state_dir, release, as_json=as_json)
     elif apply:
         elsewhere = None if backup_to is None else _destination(backup_to, real)
-        with _working(real, state_dir, elsewhere) as (engine, state):
+        with working(real, state_dir, elsewhere) as (engine, state):
             _apply(real, state, engine, quarantine, run_id, as_json=as_json)
     else:
         _plan(real, state_dir, quarantine, run_id, as_json=as_json)
@@ -140,7 +140,7 @@ def _apply(
 
 
 def _undo(run: Path, state_dir: Path | None, identity: str, *, as_json: bool) -> None:
-    with _working(run, state_dir) as (engine, _):
+    with working(run, state_dir) as (engine, _):
         recovered = engine.recover()
         if engine.store.status(engine.store.read(identity)) != "undone" or not recovered:
             engine.undo(identity)
@@ -152,7 +152,7 @@ def _release(run: Path, state_dir: Path | None, name: str, *, as_json: bool) -> 
     from resume_daemon.repair.listing_digest import listing_digest  # noqa: PLC0415
     from resume_daemon.repair.survey import quarantine_of  # noqa: PLC0415
 
-    with _working(run, state_dir) as (engine, state):
+    with working(run, state_dir) as (engine, state):
         recovered = engine.recover()
         kept = quarantine_of(run, state) / name
         if Path(name).name != name or not kept.is_dir():
@@ -215,18 +215,3 @@ def _destination(text: str, run: Path) -> Destination:
     address = parse_address(text)
     check_apart(address, run)
     return open_destination(address, f"{folder_of(run)}.repairs")
-
-
-@contextmanager
-def _working(
-    run: Path, state_dir: Path | None, elsewhere: Destination | None = None
-) -> Iterator[tuple[Engine, StateDirectory]]:
-    """Yield what changes a run, while nobody else does: no daemon, and no second repair."""
-    from resume_daemon.lock import RunLock  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.repair.engine import engine_of  # noqa: PLC0415 - as above
-    from resume_daemon.state_directory import choose_state_directory  # noqa: PLC0415 - as above
-
-    state = choose_state_directory(run, state_dir)
-    state.prepare()
-    with RunLock(state.lock), engine_of(state, run.name, elsewhere) as engine:
-        yield engine, state

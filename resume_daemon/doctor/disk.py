@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
@@ -52,6 +51,7 @@ SIDECAR_FULL = Code(
 )
 
 _RECENT = 3
+_FAR_DAYS = 730
 _SIDECAR_BYTES = 16 * 1024 * 1024
 """Free bytes below which the sidecar's disk is called full: a manifest of a large checkpoint has
 10 MB."""
@@ -210,13 +210,15 @@ def _rhythm(saved: Sequence[Saved]) -> float | None:
 def _when(found: Forecast) -> str:
     if found.every is None:
         return ""
-    left = timedelta(seconds=round(found.every * (found.fits + 1)))
-    return f"; full after about {_duration(left)} of training"
+    return f"; full after about {_duration(found.every * (found.fits + 1))} of training"
 
 
-def _duration(span: timedelta) -> str:
-    minutes = round(span.total_seconds() / 60)
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
     if minutes < 120:  # noqa: PLR2004 - two hours
         return f"{max(1, minutes)} minutes"
     hours = round(minutes / 60)
-    return f"{hours} hours" if hours < 48 else f"{round(hours / 24)} days"  # noqa: PLR2004 - two days
+    if hours < 48:  # noqa: PLR2004 - two days
+        return f"{hours} hours"
+    days = round(hours / 24)
+    return f"{days} days" if days < _FAR_DAYS else "years"

@@ -64,7 +64,7 @@ def named_interpreter(path: Path, environ: Mapping[str, str]) -> Interpreter:
             "there is no interpreter",
             hint="Give its path, such as /opt/train/bin/python, or its environment's directory.",
         )
-    return _described(found, "--python", environ, chosen=True)
+    return interpreter_at(found, "--python", environ, chosen=True)
 
 
 def default_interpreter(environ: Mapping[str, str]) -> Interpreter | None:
@@ -73,16 +73,24 @@ def default_interpreter(environ: Mapping[str, str]) -> Interpreter | None:
         for name in _NAMES:
             path = Path(folder or ".") / name
             if path.is_file() and os.access(path, os.X_OK):
-                return _described(path, f"{name} on PATH", environ)
+                return interpreter_at(path, f"{name} on PATH", environ)
     return None
 
 
 _NAMES = ("python", "python3")
 
 
-def _described(
+def interpreter_at(
     path: Path, how: str, environ: Mapping[str, str], *, chosen: bool = False
 ) -> Interpreter:
+    """Return what there is to say of an executable.
+
+    Args:
+        path: It, or a link to it: a virtual environment is known by where the link lies.
+        how: How it was found.
+        environ: The environment that it would be started in.
+        chosen: Whether somebody said that it is the trainer's.
+    """
     path = _behind_shim(Path(os.path.abspath(path)), environ)  # noqa: PTH100  Links are kept.
     home = _virtual_environment(path)
     real = Path(os.path.realpath(path))

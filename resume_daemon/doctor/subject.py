@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING
 
 from resume_daemon.doctor import dependencies, places
 from resume_daemon.doctor.distributions import Installed, installed_in
-from resume_daemon.doctor.interpreter import default_interpreter, named_interpreter
-from resume_daemon.doctor.tracker_logs import recorded_ids, tracker_facts
+from resume_daemon.doctor.interpreter import (
+    default_interpreter,
+    interpreter_at,
+    named_interpreter,
+)
+from resume_daemon.doctor.tracker_logs import (
+    Logs,
+    logs_of,
+    recorded_ids,
+    recorded_python,
+    tracker_facts,
+)
 from resume_daemon.doctor.tracking import TrackerFacts
 from resume_daemon.doctor.trained import Trained, trained
 from resume_daemon.layouts.registry import checkpoints_in
@@ -123,9 +133,22 @@ class Subject:
         Raises:
             UsageError: There is none where the user said.
         """
-        if self.wishes.python is None:
-            return default_interpreter(self.host.environ)
-        return named_interpreter(self.wishes.python, self.host.environ)
+        environ = self.host.environ
+        if self.wishes.python is not None:
+            return named_interpreter(self.wishes.python, environ)
+        ids = recorded_ids(self.known) or tuple(self.logs.segments)
+        noted = recorded_python(self.logs, ids) if self.given else None
+        if noted is not None:
+            path, segment = noted
+            return interpreter_at(path, f"as W&B noted in {segment}", environ)
+        return default_interpreter(environ)
+
+    @cached_property
+    def logs(self) -> Logs:
+        """Logs of W&B on this machine that may be of the run."""
+        if not self.given:
+            return Logs()
+        return logs_of(self.run, self.host, self.listed.since(self.host.now))
 
     @cached_property
     def installed(self) -> Installed:
@@ -146,10 +169,9 @@ class Subject:
             return TrackerFacts(recorded=recorded, named=self.wishes.run_id)
         wandb = None if self.wishes.brief else self.installed.first.get("wandb")
         return tracker_facts(
-            self.run,
+            self.logs,
             self.host,
             recorded,
-            since=self.listed.since(self.host.now),
             named=self.wishes.run_id,
             wandb_version=wandb.version if wandb is not None else None,
         )

@@ -19,6 +19,7 @@ from resume_daemon.parameters.names import canonical
 from resume_daemon.parameters.release import release_of
 from resume_daemon.parameters.selection import (
     SAME_LENGTHS,
+    completion_of,
     is_computed,
     lengths_of,
     limits_of,
@@ -109,6 +110,8 @@ def _lengths(facts: Facts) -> Iterator[Finding]:
         elif limits:
             doubtful = pair.completion if pair.prompt.certain else pair.prompt
             yield NOT_KNOWN.finding(f"{told(doubtful)} is computed when the training starts")
+    if (alone := completion_of(facts)) is not None and alone.certain:
+        yield from lengths.check_completion(alone, limits)
     for pair in overruled_lengths_of(facts):
         for finding in lengths.check(pair.prompt, pair.completion, limits):
             made = next(filter(is_computed, map(facts.next_start, _names(pair))), None)

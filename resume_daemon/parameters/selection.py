@@ -48,6 +48,12 @@ def lengths_of(facts: Facts) -> Iterator[Lengths]:
     yield from _pairs(facts.given)
 
 
+def completion_of(facts: Facts) -> Setting | None:
+    """Return the longest completion where nothing says how long a prompt may be; else None."""
+    script, trainer = (_length(facts.given(names[1])) for names in (_SCRIPT, _TRAINER))
+    return None if next(lengths_of(facts), None) is not None else script or trainer
+
+
 def overruled_lengths_of(facts: Facts) -> Iterator[Lengths]:
     """Yield lengths as written, where the script makes something else of one of the two.
 

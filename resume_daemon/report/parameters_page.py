@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from resume_daemon.files import write_atomic
 from resume_daemon.findings import Severity
+from resume_daemon.parameters.grades import EXPERIMENT, MODEL
 from resume_daemon.parameters.lengths import Allocation, Strategy, allocate
 from resume_daemon.parameters.release import written
 from resume_daemon.parameters.removals import ADDITIONS, REMOVALS
-from resume_daemon.parameters.segments import EXPERIMENT, MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

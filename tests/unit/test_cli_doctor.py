@@ -241,6 +241,15 @@ def test_what_the_run_was_trained_with_must_be_installed(watched: Path, tmp_path
     )
 
 
+def test_the_interpreter_that_wandb_noted_is_taken_for_the_trainers(watched: Path) -> None:
+    facts = section(examined([watched]), "dependencies")["facts"]
+    # The runs of the fixture were logged by the interpreter that runs these tests.
+    assert facts["python"] == sys.executable
+    assert facts["found_by"].startswith("as W&B noted in offline-run-")
+    packages = {each["name"]: each["version"] for each in facts["packages"]}
+    assert packages["wandb"] is not None
+
+
 def test_a_save_that_was_cut_off_is_told(watched: Path, python: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     write_checkpoint(run, 5)

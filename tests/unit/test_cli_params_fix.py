@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from resume_daemon.cli import app
+from resume_daemon.lock import RunLock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -161,9 +162,7 @@ def test_it_is_fixed_with_every_other_byte_kept(
     expected = replace_last(before, b"2561", str(completion).encode(), kind)
     assert path.read_bytes() == expected.replace(b"1536", str(prompt).encode())
     assert path.stat().st_mode & 0o777 == 0o750
-    (backup,) = (run / ".resume_daemon" / "backups" / "parameters").iterdir()
-    assert backup.read_bytes() == before
-    assert str(backup) in done.stdout
+    assert "take it back with `resume-daemon repair" in done.stdout
     assert not (tmp_path / "imported").exists()
     # Again, there is nothing to do.
     again = params([run, *option, "--auto-fix", "--strategy", strategy], **environ)
@@ -189,7 +188,7 @@ def test_what_would_change_is_shown_before_it_does(run: Path, tmp_path: Path) ->
     lines = params([run, *option, "--auto-fix"]).stdout.splitlines()
     minus = next(n for n, line in enumerate(lines) if line.startswith("  -    max_completion"))
     assert lines[minus + 1].startswith("  +    max_completion_length: 2560   # ")
-    assert lines.index(next(line for line in lines if line.startswith("Kept"))) > minus
+    assert lines.index(next(line for line in lines if line.startswith("wrote"))) > minus
     assert sum(line.startswith(("  -   ", "  +   ")) for line in lines) == 2
 
 
@@ -202,7 +201,54 @@ def test_json_tells_what_was_done_and_stands_alone_on_stdout(run: Path, tmp_path
     assert [each["path"] for each in fix["files"]] == [str(path)]
     assert fix["left"] == []
     assert not any(each["code"] == "RD801" for each in document["findings"])
-    assert "Wrote" in done.stderr
+    assert "wrote" in done.stderr
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_fix_is_taken_back_byte_for_byte(run: Path, tmp_path: Path, kind: str) -> None:
+    path, option = write(tmp_path, kind, 2561)
+    before, times = path.read_bytes(), path.stat().st_mtime_ns
+    environ = {"IMPORTED": str(tmp_path / "imported")}
+    done = params([run, *option, "--auto-fix", "--json"], **environ)
+    assert path.read_bytes() != before
+    identity = json.loads(done.stdout)["fix"]["repair"]
+    undone = CliRunner().invoke(app, ["repair", str(run), "--undo", identity])
+    assert undone.exit_code == 0, undone.output
+    assert path.read_bytes() == before
+    assert path.stat().st_mtime_ns == times
+
+
+def test_a_file_that_changes_between_plan_and_write_is_not_overwritten(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resume_daemon.parameters import mending  # noqa: PLC0415 - changed only here
+
+    path, option = write(tmp_path, "yaml", 2561)
+    plan_of = mending.plan
+
+    def edited_meanwhile(*arguments: Any) -> Any:
+        plan = plan_of(*arguments)
+        path.write_text("edited: by hand\n", encoding="utf-8")
+        return plan
+
+    monkeypatch.setattr(mending, "plan", edited_meanwhile)
+    done = params([run, *option, "--auto-fix"])
+    assert done.exit_code == 1
+    assert "changed since" in done.stderr
+    assert path.read_text(encoding="utf-8") == "edited: by hand\n"
+
+
+def test_while_a_daemon_watches_nothing_is_written_and_it_is_said(
+    run: Path, tmp_path: Path
+) -> None:
+    path, option = write(tmp_path, "yaml", 2561)
+    before = path.read_bytes()
+    (run / ".resume_daemon").mkdir()
+    with RunLock(run / ".resume_daemon" / "lock"):
+        done = params([run, *option, "--auto-fix"])
+    assert done.exit_code == 2
+    assert "has held it since" in done.stderr
+    assert path.read_bytes() == before
 
 
 def test_report_only_never_writes(run: Path, tmp_path: Path) -> None:

@@ -144,10 +144,11 @@ def test_a_guess_without_torch_is_said_to_be_one_and_nothing_more(
     write_package(site_of(tmp_path / "base"), "numpy", "2.4.6")
     found = default_interpreter({"PATH": str(base.parent)})
     assert found is not None
-    facts = DependencyFacts(found, installed_in(found.directories, frozenset()), NEEDED)
+    there = installed_in(found.directories, frozenset())
+    facts = DependencyFacts(found, there, NEEDED, believed=False)
     (said,) = check(facts)
     assert (said.code, said.severity.value) == ("RD840", "info")
-    nothing = DependencyFacts(None, installed_in((), frozenset()), NEEDED)
+    nothing = DependencyFacts(None, installed_in((), frozenset()), NEEDED, believed=False)
     assert [each.message for each in check(nothing)] == ["There is no python on PATH."]
 
 

@@ -118,6 +118,16 @@ def test_lengths_of_the_past_are_no_matter_of_a_start_that_is_given_others() -> 
     assert "RD801" in codes(facts(settings(SAVED, TOO_LONG), settings(LINE, {"seed": 1})))
 
 
+@pytest.mark.parametrize(("completion", "expected"), [(4095, []), (4096, ["RD819"])])
+def test_a_completion_without_a_prompts_length_leaves_room_for_one(
+    completion: int, expected: list[str]
+) -> None:
+    model = settings(MODEL, {"max_position_embeddings": 4096})
+    assert codes(facts(settings(FILE, {"max_completion_length": completion}), model)) == expected
+    prompt = {"max_completion_length": completion, "max_prompt_length": 1}
+    assert "RD819" not in codes(facts(settings(FILE, prompt), model))
+
+
 def computed(values: dict[str, Any]) -> tuple[Setting, ...]:
     return settings(CODE, values, scope="ScriptConfig.__post_init__")
 

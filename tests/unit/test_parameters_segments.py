@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from resume_daemon.findings import Severity
 from resume_daemon.parameters.adapters import adapter_of
 from resume_daemon.parameters.adapters import check as check_adapter
-from resume_daemon.parameters.segments import Segment, changes, check, grade
+from resume_daemon.parameters.grades import grade
+from resume_daemon.parameters.segments import Segment, changes, check
 from resume_daemon.report.parameters_page import PAGE, page
 
 if TYPE_CHECKING:
