@@ -14,6 +14,9 @@ from resume_daemon.errors import UsageError
 from resume_daemon.layouts.registry import is_checkpoint_name
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z][A-Za-z0-9+.-]*)*://")
+_BUCKETS = {"s3", "s3a", "gs", "gcs"}
+"""Schemes in which a bucket's name comes first, and nobody's name before it."""
+
 _SECRET = re.compile(r"key|secret|token|password|passwd|signature|credential", re.IGNORECASE)
 
 
@@ -58,7 +61,7 @@ def parse_address(text: str, base: Path | None = None) -> Address:
     except ValueError as error:
         raise UsageError(operation, None, "it is not a URL") from error
     hidden = [name for name, _ in parse_qsl(parts.query) if _SECRET.search(name)]
-    if parts.password is not None or hidden or (parts.username and parts.scheme in {"s3", "gs"}):
+    if parts.password is not None or hidden or (parts.username and parts.scheme in _BUCKETS):
         # What was given is not repeated: it would be in every log.
         raise UsageError(
             operation,
@@ -67,6 +70,10 @@ def parse_address(text: str, base: Path | None = None) -> Address:
             hint="Leave it out: credentials come from the environment or the files that the "
             "protocol's own tools use, such as AWS_PROFILE or ~/.aws/credentials.",
         )
+    if not text.partition("://")[2].strip("/") or (parts.scheme in _BUCKETS and not parts.netloc):
+        raise UsageError(operation, text, "the URL names no place")
+    if parts.scheme == "memory":
+        raise UsageError(operation, text, "what is kept there is gone when this program ends")
     if parts.scheme == "file":
         return Address(path=Path(os.path.abspath(unquote(parts.path))))  # noqa: PTH100 - as above
     return Address(url=text.rstrip("/"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from resume_daemon.cli.output import JSON_OPTION, print_json, say
-from resume_daemon.cli.planning import RUN_ID, reading_bars, run_and_state
+from resume_daemon.cli.planning import DEGRADED, RUN_ID, reading_bars, run_and_state
 from resume_daemon.cli.runs import STATE_DIR
 from resume_daemon.errors import UsageError
 
@@ -70,6 +70,7 @@ def command(
     deep: bool = typer.Option(
         False, "--deep", help="Read every byte of checkpoints that no daemon has verified."
     ),
+    degraded: bool = DEGRADED,
     run_id: str | None = RUN_ID,
     detailed: bool = typer.Option(
         False, "--detailed", help="Tell everything that was looked at; secrets are masked."
@@ -97,7 +98,14 @@ def command(
             raise UsageError("examine", None, "--preflight needs a run", hint="Name it.")
         say(f"{shown}: may start: there is no such directory yet, so this is the first start")
         return
-    wishes = Wishes(python=python, deep=deep, run_id=run_id, code=code, brief=preflight)
+    wishes = Wishes(
+        python=python,
+        degraded=degraded,
+        deep=deep,
+        run_id=run_id,
+        code=code,
+        brief=preflight,
+    )
     found = _examined(run, state_dir, wishes, checkpoint, show=deep and not as_json)
     if html is not None and run is not None:
         _write_html(html, run, state_dir, found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from resume_daemon.findings import Code, Severity
+from resume_daemon.findings import Code, Severity, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +51,25 @@ NOT_TRUSTED = Code(
     "then may lie in what was not read. A copy of a damaged checkpoint is damaged as well.",
     "`resume-daemon doctor RUN --deep` reads every byte; so does a daemon that watches the run.",
 )
+LOSES = Code(
+    "RD869",
+    "resume-loses-something",
+    Severity.WARNING,
+    "The checkpoint to resume from is degraded",
+    "It will do because that was asked for. What is lost is not said by the trainer: it starts "
+    "such a part afresh.",
+    "`resume-daemon verify CHECKPOINT` says all that is lost; leave --degraded out to go back to a "
+    "sound one.",
+)
+LEDGER_DAMAGED = Code(
+    "RD870",
+    "ledger-line-damaged",
+    Severity.WARNING,
+    "A line of the ledger is damaged",
+    "It was passed over: what it said, such as the verdict on a checkpoint or a step pair, is not "
+    "known here.",
+    "`resume-daemon ledger verify RUN` shows where; checkpoints are verified anew by `verify`.",
+)
 STAGING = Code(
     "RD849",
     "save-cut-off",
@@ -79,12 +98,14 @@ class CheckpointFacts:
         read_now: Names of checkpoints of which headers and small files were read just now.
         once_unsound: Names of those that were unsound when a daemon last verified them.
         staging: Names of saves that were begun and not finished.
+        damages: What is wrong with lines of the ledger that were passed over.
     """
 
     plan: ResumePlan
     read_now: frozenset[str] = frozenset()
     once_unsound: frozenset[str] = frozenset()
     staging: tuple[str, ...] = ()
+    damages: tuple[str, ...] = ()
 
 
 def check(facts: CheckpointFacts) -> Iterator[Finding]:
@@ -94,9 +115,9 @@ def check(facts: CheckpointFacts) -> Iterator[Finding]:
     if chosen is None and not plan.refused:
         yield NO_CHECKPOINT.finding("There is no checkpoint yet.")
     elif chosen is None:
-        yield NOTHING.finding(
-            f"None of {len(plan.refused)} checkpoints may be resumed from; {_why(plan.refused[0])}."
-        )
+        count = len(plan.refused)
+        lead = "The only checkpoint may not" if count == 1 else f"None of {count} checkpoints may"
+        yield NOTHING.finding(f"{lead} be resumed from; {_why(plan.refused[0])}.")
     elif plan.refused:
         lost = plan.steps_lost
         again = f"; {lost} steps are trained again" if lost else ""
@@ -111,6 +132,10 @@ def check(facts: CheckpointFacts) -> Iterator[Finding]:
         )
     elif chosen is not None and chosen.name in facts.read_now:
         yield NOT_READ.finding(f"{chosen.name} was not read whole.", file=chosen.name)
+    if chosen is not None and chosen.verdict is Verdict.DEGRADED:
+        yield LOSES.finding(f"{_why(chosen)}.", file=chosen.name)
+    for damage in facts.damages:
+        yield LEDGER_DAMAGED.finding(damage)
     for name in facts.staging:
         yield STAGING.finding(f"{name} is a save that was not finished.", file=name)
 

@@ -91,5 +91,7 @@ def _guarded(theme: Callable[[Subject], Section], subject: Subject) -> Section:
         reason = str(error)
     except OSError as error:
         reason = f"{error.filename or name}: {error.strerror or error}"
-    finding = NOT_EXAMINED.finding(f"{name} could not be examined: {reason}")
+    # Where nothing is known of the checkpoints, a start cannot be said to be safe.
+    severity = Severity.ERROR if theme is checkpoints_theme else None
+    finding = NOT_EXAMINED.finding(f"{name} could not be examined: {reason}", severity=severity)
     return Section(name, "not examined", (finding,))

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from resume_daemon.doctor.host import Host
     from resume_daemon.doctor.interpreter import Interpreter
+    from resume_daemon.errors import LedgerError
     from resume_daemon.parameters.facts import Facts as ParameterFacts
     from resume_daemon.resume.plan import ResumePlan
     from resume_daemon.state_directory import StateDirectory
@@ -53,6 +54,7 @@ class Wishes:
     Attributes:
         python: The trainer's interpreter, or None for the one on PATH.
         checkpoint: Name of the only checkpoint that is considered, or None for all.
+        degraded: Whether a degraded checkpoint will do.
         deep: Whether every byte is read of what no daemon has verified.
         run_id: The W&B run that goes on, where there are several.
         code: The training's own code, a package or a file; None where it is not looked at.
@@ -61,6 +63,7 @@ class Wishes:
 
     python: Path | None = None
     checkpoint: str | None = None
+    degraded: bool = False
     deep: bool = False
     run_id: str | None = None
     code: Path | None = None
@@ -75,6 +78,7 @@ class Subject:
         state: Where the daemon's files are, or None where none has watched.
         host: The machine.
         wishes: What the user asks for.
+        damages: Lines of the ledger that were passed over, once ``known`` was asked for.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Subject:
         self.state = state
         self.host = host
         self.wishes = wishes
+        self.damages: list[LedgerError] = []
         self._watch = watch
 
     @cached_property
@@ -105,8 +110,10 @@ class Subject:
 
     @cached_property
     def known(self) -> RunState:
-        """What the ledger says."""
-        return fold(read_records(self.state.ledger)) if self.state is not None else RunState()
+        """What the ledger says; a line that is damaged is noted in ``damages`` and passed over."""
+        if self.state is None:
+            return RunState()
+        return fold(read_records(self.state.ledger, on_damage=self.damages.append))
 
     @cached_property
     def plan(self) -> ResumePlan:
@@ -114,9 +121,14 @@ class Subject:
         return survey(
             self.run,
             self.state,
-            PlanWishes(checkpoint=self.wishes.checkpoint, run_id=self.wishes.run_id),
+            PlanWishes(
+                degraded=self.wishes.degraded,
+                checkpoint=self.wishes.checkpoint,
+                run_id=self.wishes.run_id,
+            ),
             options=Options(depth=Depth.DEEP if self.wishes.deep else Depth.QUICK),
             names=self.names,
+            known=self.known,
             watch=self._watch,
         )
 

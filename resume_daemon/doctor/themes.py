@@ -49,6 +49,7 @@ def checkpoints_theme(subject: Subject) -> Section:
         once_unsound=frozenset(
             name for name, each in subject.known.checkpoints.items() if each.verdict == "unsound"
         ),
+        damages=tuple(str(each) for each in subject.damages),
         # Of a hundred thousand names each is held against every layout's patterns.
         staging=() if subject.wishes.brief else places.staging_in(subject.run),
     )

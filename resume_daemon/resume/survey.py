@@ -85,6 +85,7 @@ def survey(
     *,
     options: Options | None = None,
     names: Sequence[str] | None = None,
+    known: RunState | None = None,
     watch: Callable[[Path], Callable[[int], None]] = lambda _: lambda _: None,
     judged: Mapping[str, Verification] | None = None,
 ) -> ResumePlan:
@@ -96,6 +97,7 @@ def survey(
         wishes: What the user asks for.
         options: How a checkpoint is verified where that has to be done; None for every byte.
         names: Its checkpoints, where they are known already: a run may hold 100,000 other files.
+        known: What its ledger says, where that was read already; None to read it.
         watch: Told of each checkpoint that is read; what it returns is told the bytes.
         judged: What is known, or expected, of checkpoints, by name: these are not read.
 
@@ -103,7 +105,8 @@ def survey(
         ResumeDaemonError: The run cannot be listed, or its ledger cannot be read.
     """
     names = checkpoints_in(run) if names is None else names
-    known = fold(read_records(state.ledger)) if state is not None else RunState()
+    if known is None:
+        known = fold(read_records(state.ledger)) if state is not None else RunState()
     steps = {name: _step(name, known) for name in names}
     order = newest_first(steps)
     accept = {Verdict.SOUND} | ({Verdict.DEGRADED} if wishes.degraded else set())

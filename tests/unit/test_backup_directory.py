@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from resume_daemon.backup import restoring
 from resume_daemon.backup.copying import Subject, back_up
 from resume_daemon.backup.destinations.directory import DirectoryDestination
 from resume_daemon.backup.inventory import take_inventory
@@ -26,7 +27,7 @@ from resume_daemon.errors import (
 )
 from resume_daemon.reading.page_cache import is_present
 from resume_daemon.verification import verify
-from tests.checkpoints import write_checkpoint
+from tests.checkpoints import write_checkpoint, zero_second_half
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -203,14 +204,17 @@ def test_a_checkpoint_that_is_rotated_meanwhile_leaves_nothing_behind(
     )
 
 
+@pytest.mark.parametrize(("file", "reads"), [("training_args.bin", 3), ("config.json", 15)])
 def test_a_checkpoint_that_is_written_to_meanwhile_is_no_backup(
-    checkpoint: Path, place: DirectoryDestination
+    checkpoint: Path, place: DirectoryDestination, file: str, reads: int
 ) -> None:
+    """The first file to be sent is written to when it has long been, the last one before."""
+
     def save_again() -> None:
-        (checkpoint / "training_args.bin").write_bytes(b"another save")
+        (checkpoint / file).write_bytes(b"another save")
 
     with pytest.raises(ChangedError):
-        back_up(subject_of(checkpoint), place, after(3, save_again))
+        back_up(subject_of(checkpoint), place, after(reads, save_again))
     assert take_inventory(place).unfinished == ()
 
 
@@ -325,6 +329,29 @@ def test_a_restored_checkpoint_is_the_same_to_the_byte_and_the_time(
     assert contents(restored.path) == before
     assert restored.path.stat().st_mtime_ns == 10**18
     assert [each.name for each in other.iterdir()] == ["checkpoint-5"]
+
+
+def test_bytes_that_the_disk_does_not_give_back_are_not_restored(
+    checkpoint: Path,
+    place: DirectoryDestination,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backup = back_up(subject_of(checkpoint), place, Pace()).backup
+    other = tmp_path / "other"
+    other.mkdir()
+    fetch = restoring._fetch
+
+    def lose_a_page(backup: Any, file: Any, destination: Any, root: Path, pace: Any) -> int:
+        fetched = fetch(backup, file, destination, root, pace)
+        if file.name == "model.safetensors":
+            zero_second_half(root / file.name)
+        return fetched
+
+    monkeypatch.setattr(restoring, "_fetch", lose_a_page)
+    with pytest.raises(ResumeDaemonError, match="other bytes than were written"):
+        restore(backup, place, other, Pace())
+    assert not (other / "checkpoint-5").exists()
 
 
 def test_nothing_is_ever_restored_over_what_is_there(

@@ -66,7 +66,13 @@ def test_paths_and_urls_are_told_apart(tmp_path: Path) -> None:
     assert parse_address("sftp://user@host/path").url == "sftp://user@host/path"
 
 
-@pytest.mark.parametrize("text", ["", "  ", "a\nb", "a\0b", "~nobody-of-that-name/x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "  ", "a\nb", "a\0b", "~nobody-of-that-name/x"),
+        *("s3://", "s3:///x", "sftp:///", "file://", "memory://x"),
+    ],
+)
 def test_what_is_neither_path_nor_url_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_address(text)

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from resume_daemon.backup.address import folder_of, parse_address
+from resume_daemon.backup.destinations import open_destination
+from resume_daemon.backup.inventory import remove_backup, take_inventory
 from resume_daemon.cli import app
 from tests.checkpoints import write_checkpoint
 from tests.s3_server import BUCKET, Request, S3Server, s3_server
@@ -142,6 +145,26 @@ def test_a_large_file_that_was_cut_off_goes_on_at_the_part_where_it_was(
     (key,) = (key for key in bucket.objects() if key.endswith(large.name))
     stored = bucket.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
     assert stored == large.read_bytes()
+
+
+def test_what_is_removed_leaves_neither_objects_nor_parts_of_them(
+    bucket: S3Server, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_large_file(run / "checkpoint-5", 40 * MIB)
+    bucket.held_at = lambda request, _: "partNumber=2" in request.query
+    process = start(bucket, "backup", run, "--to", URL)
+    assert bucket.held.wait(40)
+    process.kill()
+    process.communicate()
+    assert bucket.uploads()
+    bucket.forget()
+    for name, value in bucket.environ.items():
+        monkeypatch.setenv(name, value)
+    place = open_destination(parse_address(URL), folder_of(run))
+    (identity,) = take_inventory(place).unfinished
+    remove_backup(place, identity)
+    assert bucket.uploads() == []
+    assert bucket.objects() == []
 
 
 def test_parts_of_another_content_are_sent_again_and_stale_uploads_are_aborted(

@@ -145,6 +145,14 @@ def test_the_run_is_only_read(run: Path, disk: Path) -> None:
     assert seen() == before
 
 
+def test_a_protocol_that_cannot_be_written_to_is_told(run: Path, tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "archive"), "zip", run)
+    status, text = read("backup", run, "--to", f"zip://x::file://{archive}")
+    assert status == 1
+    assert "Error: Cannot" in text
+    assert "Traceback" not in text
+
+
 def test_a_destination_of_any_protocol_of_fsspec_will_do(run: Path, disk: Path) -> None:
     url = f"local://{disk}"
     status, document, err = call("backup", run, "--to", url)

@@ -169,6 +169,34 @@ def test_where_no_checkpoint_will_do_the_status_says_so(tmp_path: Path, python: 
     assert findings(found, "error") == ["RD846"]
 
 
+def test_what_a_degraded_checkpoint_loses_is_a_warning_where_one_will_do(
+    tmp_path: Path, python: Path
+) -> None:
+    run = tmp_path / "run"
+    (write_checkpoint(run, 5) / "rng_state.pth").unlink()
+    assert findings(examined([run, "--python", python], status=1), "error") == ["RD846"]
+    found = examined([run, "--python", python, "--degraded"], status=0)
+    (said,) = [x for x in section(found, "checkpoints")["findings"] if x["code"] == "RD869"]
+    assert said["message"].startswith("checkpoint-5 is degraded (RD")
+    assert preflight(run)[0] == 1
+    assert preflight(run, "--degraded")[0] == 0
+
+
+def test_a_damaged_line_of_the_ledger_costs_what_it_said_and_no_more(
+    watched_run: Path, python: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    write_checkpoint(run, 5)
+    shutil.copytree(watched_run / ".resume_daemon", run / ".resume_daemon")
+    ledger = run / ".resume_daemon" / "ledger.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    lines[1] = lines[1].replace(b'"', b"'", 1)
+    ledger.write_bytes(b"".join(lines))
+    found = examined([run, "--python", python], status=0)
+    assert "RD870" in findings(found, "warning")
+    assert section(found, "checkpoints")["summary"].startswith("resume from checkpoint-5, sound")
+
+
 def test_a_run_without_a_checkpoint_is_fine(tmp_path: Path, python: Path) -> None:
     (tmp_path / "run").mkdir()
     found = examined([tmp_path / "run", "--python", python], status=0)

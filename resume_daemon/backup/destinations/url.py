@@ -182,6 +182,9 @@ class UrlDestination:
         except FileNotFoundError as error:
             reason = f"there is no such place ({error})"
             raise ResumeDaemonError(operation, self.shown(name), reason) from error
+        except NotImplementedError as error:
+            reason = "what it names can be read, and not written to"
+            raise ResumeDaemonError(operation, self.shown(name), reason) from error
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             hint = ""
