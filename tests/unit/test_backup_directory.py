@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -129,6 +130,19 @@ def test_an_interrupted_backup_is_none_and_goes_on_where_it_was(
     outcome = back_up(subject, place, Pace())
     assert len(sent) == len(set(sent)) == len(outcome.backup.files)
     assert damages(outcome.backup, place, Pace()) == ()
+
+
+def test_two_at_the_same_time_make_one_backup(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    subject = subject_of(checkpoint)
+
+    def make(_: int) -> str:
+        place = DirectoryDestination(tmp_path / "disk", "run-1", hard_links=False)
+        return back_up(subject, place, Pace(2_000_000)).backup.id
+
+    with ThreadPoolExecutor(4) as pool:
+        (identity,) = set(pool.map(make, range(4)))
+    assert contents(tmp_path / "disk" / "run-1" / identity) == contents(checkpoint)
 
 
 def test_a_damaged_backup_is_mended_by_what_is_read_anew(

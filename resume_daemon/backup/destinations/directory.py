@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import stat
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,9 @@ _FICLONE = 0x40049409
 
 _PART = ".part"
 """What the name of a file ends with while it is written."""
+
+_LOOK_SECONDS = 0.1
+"""How long a wait for the lock goes on before it looks again."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -82,7 +86,7 @@ class DirectoryDestination:
         self._check_root()
         target = self._folder / name
         part = target.with_name(target.name + _PART)
-        with _told("write", target):
+        with _told("write", target), self._alone(source.pace):
             target.parent.mkdir(parents=True, exist_ok=True)
             part.unlink(missing_ok=True)
             try:
@@ -135,6 +139,23 @@ class DirectoryDestination:
                 "mount point of a disk that is not there backups would fill another one.",
             )
 
+    @contextmanager
+    def _alone(self, pace: Pace) -> Iterator[None]:
+        """Write while nobody else writes into the run's directory: a daemon and a person may both.
+
+        Where the file system has no locks, that is left to chance; what is not right is found when
+        it is read back.
+        """
+        self._folder.mkdir(exist_ok=True)
+        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            while not _locked(fd):
+                pace.take(0)
+                time.sleep(_LOOK_SECONDS)
+            yield
+        finally:
+            os.close(fd)
+
     def _cloned(self, source: SourceFile, part: Path) -> Sent | None:
         """Clone a file; None where the file system cannot."""
         if not self._clones:
@@ -184,6 +205,15 @@ class DirectoryDestination:
                 write_all(fd, content)
             _finish(fd, source)
         return Sent(How.COPY, source.file.size)
+
+
+def _locked(fd: int) -> bool:
+    """Return whether the lock could be taken, or there are none."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in {errno.EWOULDBLOCK, errno.EACCES}
+    return True
 
 
 @contextmanager
