@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from resume_daemon.parameters.compare import same
 from resume_daemon.parameters.facts import Parameter
-from resume_daemon.parameters.names import canonical
+from resume_daemon.parameters.names import canonical, parameter_of
 from resume_daemon.parameters.values import SourceKind
 
 if TYPE_CHECKING:
@@ -46,8 +46,19 @@ def resolve(settings: Iterable[Setting]) -> dict[str, Parameter]:
     """
     found: dict[str, list[Setting]] = {}
     for setting in settings:
-        found.setdefault(canonical(setting.name), []).append(setting)
+        found.setdefault(name_of(setting), []).append(setting)
     return {name: _parameter(name, found[name]) for name in sorted(found)}
+
+
+def name_of(setting: Setting) -> str:
+    """Return the name that a setting's parameter is known by."""
+    # Classes and commands are scopes as well, and say nothing of the parameter.
+    keyed = setting.source.kind is SourceKind.CONFIGURATION or (
+        setting.source.kind is SourceKind.COMMAND_LINE
+        and setting.scope.replace(".", "").isidentifier()
+        and not setting.scope.endswith(".py")
+    )
+    return parameter_of(setting.name, setting.scope if keyed else "")
 
 
 def with_computed(

@@ -98,7 +98,10 @@ def parse_script(text: str, path: Path, environ: Mapping[str, str]) -> Script:
     data = text.encode()
     root = Parser(Language(language())).parse(data).root_node
     walk = _Walk(data, path, environ, root)
-    walk.statements(root, conditional=root.has_error, depth=0)
+    try:
+        walk.statements(root, conditional=root.has_error, depth=0)
+    except RecursionError:
+        raise FormatError(_OPERATION, path, "its words are nested too deeply") from None
     if root.has_error:
         walk.script.error_line = _first_error(root)
     return walk.script
@@ -333,7 +336,8 @@ def _uses(root: Node, data: bytes) -> Counter[str]:
 def _showing(root: Node, data: bytes) -> frozenset[str]:
     """Return the commands that only show what they are given, the script's own functions too."""
     found = set(_SHOWS_ONLY)
-    for node in _walk_all(root):
+    # Functions inside of functions are not looked for: each would be walked once more.
+    for node in root.named_children:
         if node.type == "function_definition":
             inside = {_name_of(each, data) for each in _walk_all(node) if each.type == "command"}
             if inside <= found:
