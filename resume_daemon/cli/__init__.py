@@ -11,6 +11,7 @@ from resume_daemon.cli import (
     alerts,
     cleanup,
     config,
+    curriculum,
     demo,
     env,
     explain,
@@ -39,6 +40,7 @@ app.command("verify")(verify.command)
 app.command("status")(status.command)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(snapshots.app, name="snapshots")
+app.command("curriculum")(curriculum.command)
 app.command("plan")(plan.command)
 app.command("env")(env.command)
 app.command("exec")(exec_.command)
