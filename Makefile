@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 REAL := .venv-real
+REAL4 := .venv-real4
 FUZZ := .venv-fuzz
 RUN ?=
 ARGS ?=
@@ -14,13 +15,14 @@ FORMAT ?= all
 INSTALL := -m pip install --quiet --quiet --no-compile --disable-pip-version-check --editable
 
 # Modules that write generated files when they are called with --write.
-GENERATORS := resume_daemon.config.sample resume_daemon.report.findings_page resume_daemon.report.layouts_page
+GENERATORS := resume_daemon.config.sample resume_daemon.report.findings_page resume_daemon.report.layouts_page \
+	resume_daemon.report.parameters_page
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-real fuzz lint format types bench docs clean
+.PHONY: help demo run test test-real test-real-4 fuzz lint format types bench docs clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.core ## watch a small made-up run go wrong and be caught (ARGS=... goes to it)
 	@$(VENV)/bin/resume-daemon demo $(ARGS)
@@ -34,6 +36,9 @@ test: $(VENV)/.dev ## run the tests that need no torch (ARGS=... goes to pytest)
 
 test-real: $(REAL)/.installed ## run the tests with real trainers (installs torch: about 1 GB)
 	$(REAL)/bin/python -m pytest -m real tests/real $(ARGS)
+
+test-real-4: $(REAL4)/.installed ## run those of the callback with transformers 4 (a third environment)
+	$(REAL4)/bin/python -m pytest -m real tests/real/test_callback.py $(ARGS)
 
 fuzz: $(FUZZ)/.installed ## throw damaged files at each reader: RUNS=1000000 FORMAT=all (or json)
 	@$(FUZZ)/bin/python -m tests.fuzz --runs '$(RUNS)' --format '$(FORMAT)' $(ARGS)
@@ -57,7 +62,7 @@ docs: $(VENV)/.core ## bring the generated files up to date
 	@set -e; for module in $(GENERATORS); do $(VENV)/bin/python -m "$$module" --write; done
 
 clean: ## remove everything that make has made
-	rm -rf $(VENV) $(REAL) $(FUZZ) .fuzz dist demo-run benchmarks/results
+	rm -rf $(VENV) $(REAL) $(REAL4) $(FUZZ) .fuzz dist demo-run benchmarks/results
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -77,6 +82,12 @@ $(REAL)/.installed: pyproject.toml
 	$(call new-environment,$(REAL))
 	@echo 'Installing torch and the trainers into $(REAL); this takes minutes ...'
 	@$(REAL)/bin/python $(INSTALL) '.[test,real]'
+	@touch $@
+
+$(REAL4)/.installed: pyproject.toml
+	$(call new-environment,$(REAL4))
+	@echo 'Installing torch and transformers 4 into $(REAL4); this takes minutes ...'
+	@$(REAL4)/bin/python $(INSTALL) '.[test,real4]'
 	@touch $@
 
 $(FUZZ)/.installed: pyproject.toml

@@ -15,6 +15,7 @@ from resume_daemon.state_directory import find_state_directory
 from resume_daemon.verification import Depth, Verification
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _USABLE = {Verdict.SOUND, Verdict.DEGRADED, Verdict.UNSOUND}
@@ -28,8 +29,13 @@ class CachedVerdicts:
     ledger keeps.
     """
 
-    def __init__(self) -> None:
-        self._states: dict[Path, RunState] = {}
+    def __init__(self, known: Mapping[Path, RunState] | None = None) -> None:
+        """Begin with what is known already.
+
+        Args:
+            known: What the ledger of a run says, by run; the ledgers of other runs are looked for.
+        """
+        self._states: dict[Path, RunState] = dict(known or {})
 
     def find(self, checkpoint: Path, depth: Depth) -> Verification | None:
         """Return what was found then; None where that must be found out anew.

@@ -38,7 +38,8 @@ class Code:
 
     Attributes:
         id: ``RD`` and three digits, never reused: 1xx files, 2xx weights, 3xx torch files and
-            pickles, 4xx agreement of steps, 5xx curriculum, 6xx trackers and drift, 7xx the daemon.
+            pickles, 4xx agreement of steps, 5xx curriculum, 6xx trackers and drift, 7xx the daemon,
+            8xx parameters, the environment and repairs.
         name: A slug, which is also the name of the condition where a code can fire as one.
         severity: The severity unless a finding says otherwise.
         title: One line, without a full stop.

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import struct
 from base64 import b64decode, b64encode
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from blake3 import blake3
 
-from resume_daemon.errors import FormatError
+from resume_daemon.errors import FormatError, ResumeDaemonError
 from resume_daemon.files import canonical_json, read_bounded, write_atomic
 from resume_daemon.formats.json_document import parse_json
 
@@ -208,6 +209,50 @@ def write_manifest(path: Path, manifest: Manifest) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, content)
     return digest_of(content)
+
+
+def keep_sound_manifest(path: Path) -> None:
+    """Keep the manifest of a sound checkpoint that is about to get a worse one.
+
+    Raises:
+        ResumeDaemonError: It cannot be read.
+    """
+    write_atomic(_sound(path), read_bounded(path))
+
+
+def find_manifest(path: Path, digest: str | None) -> Manifest | None:
+    """Return the manifest that has a digest: the present one, or the one of when it was sound.
+
+    Args:
+        path: Where the present one is.
+        digest: As the ledger has it.
+    """
+    for each in (path, _sound(path)):
+        with suppress(ResumeDaemonError):
+            manifest, found = read_manifest(each)
+            if found == digest:
+                return manifest
+    return None
+
+
+def forget_sound_manifest(path: Path) -> None:
+    """Remove the manifest of when it was sound: the present one is that of a sound checkpoint."""
+    _sound(path).unlink(missing_ok=True)
+
+
+def recorded_manifest(path: Path) -> Manifest | None:
+    """Return what a checkpoint was when it was last sound, or else when it was last judged.
+
+    A file that is put back as it was then is no change, whatever was recorded since.
+    """
+    for each in (_sound(path), path):
+        with suppress(ResumeDaemonError):
+            return read_manifest(each)[0]
+    return None
+
+
+def _sound(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.sound{path.suffix}")
 
 
 def read_manifest(path: Path) -> tuple[Manifest, str]:

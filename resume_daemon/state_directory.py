@@ -60,9 +60,19 @@ class StateDirectory:
         return self.path / "curriculum"
 
     @property
+    def small_files(self) -> Path:
+        """The directory of small files of sound checkpoints, one file per content."""
+        return self.path / "small_files"
+
+    @property
     def quarantine(self) -> Path:
         """The directory into which a repair moves what it takes away."""
         return self.path / "quarantine"
+
+    @property
+    def repairs(self) -> Path:
+        """The directory of repairs, one each: what it did, and what was there before."""
+        return self.path / "repairs"
 
     @property
     def resume_env(self) -> Path:

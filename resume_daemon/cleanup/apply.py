@@ -42,18 +42,29 @@ def apply(
 ) -> tuple[tuple[Outcome, ...], Path | None]:
     """Carry out a plan; return what became of each removal, and where things were set aside.
 
+    What is deleted goes first: where the disk is full, setting aside needs the room. Directories
+    that are to be empty go last.
+
     Args:
         removals: In the order of the plan.
         trash: The directory in which one is made for what is set aside now.
         now: The time that it is named after.
-
-    Raises:
-        ResumeDaemonError: The place to set things aside cannot be written; nothing was done then.
     """
+    outcomes: dict[Path, Outcome] = {}
+    for each in removals:
+        if each.action is Action.DELETE and each.entry.kind is EntryKind.FILE:
+            outcomes[each.path] = _carry_out(each, None)
     aside = [each for each in removals if each.action is Action.SET_ASIDE]
-    place = _prepare(trash, aside, now) if aside else None
-    outcomes = tuple(_carry_out(each, place) for each in removals)
-    return outcomes, place
+    place: Path | None = None
+    try:
+        place = _prepare(trash, aside, now) if aside else None
+    except ResumeDaemonError as error:
+        why = f"{error.reason}: {error.path}"
+        outcomes |= {each.path: Outcome(each, done=False, why=why, failed=True) for each in aside}
+    for each in removals:
+        if each.path not in outcomes:
+            outcomes[each.path] = _carry_out(each, place)
+    return tuple(outcomes[each.path] for each in removals), place
 
 
 def _prepare(trash: Path, aside: Sequence[Removal], now: datetime) -> Path:
@@ -71,9 +82,8 @@ def _prepare(trash: Path, aside: Sequence[Removal], now: datetime) -> Path:
         place.mkdir(parents=True)
         write_atomic(place / INDEX, canonical_json(index) + b"\n")
     except OSError as error:
-        hint = "Nothing was touched."
-        reason = error.strerror or str(error)
-        raise ResumeDaemonError("set files aside in", place, reason, hint=hint) from error
+        reason = f"it cannot be set aside: {error.strerror or error}"
+        raise ResumeDaemonError("set files aside in", place, reason) from error
     return place
 
 

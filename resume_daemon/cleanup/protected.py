@@ -9,7 +9,7 @@ from resume_daemon.layouts.registry import is_checkpoint_name, is_distinctive, l
 from resume_daemon.state_directory import SIDECAR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 CLOSED: Final = frozenset(
@@ -52,19 +52,27 @@ def holds_state(names: Iterable[str]) -> bool:
     return any(name == ENVIRONMENT or _WEIGHTS.fullmatch(name) for name in names)
 
 
-def refused_root(root: Path) -> str | None:
+def refused_root(root: Path, is_checkpoint: Callable[[Path], bool]) -> str | None:
     """Return why a directory is not cleaned up at all, or None.
 
     Args:
         root: Absolute, links resolved.
+        is_checkpoint: Whether the files in a directory are those of a checkpoint; asked only where
+            its name says so.
     """
     if root == root.parent:
         return "that is a whole file system"
-    for part in root.parts:
-        if part == SIDECAR:
+    for place in (root, *root.parents):
+        if place.name == SIDECAR:
             return "it holds this program's own records"
-        if SEGMENT.fullmatch(part):
+        if SEGMENT.fullmatch(place.name):
             return "it is a run of W&B"
-        if is_distinctive(part) or is_staging(part):
+        named = is_distinctive(place.name) or is_staging(place.name)
+        if named and is_checkpoint(place):
             return "it is a checkpoint, or lies in one"
     return None
+
+
+def may_be_overlooked(path: Path) -> bool:
+    """Return whether a directory that is not entered may well be something else by its name."""
+    return path.name not in CLOSED and not is_distinctive(path.name)

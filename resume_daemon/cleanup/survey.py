@@ -11,7 +11,9 @@ from resume_daemon.cleanup.processes import open_files
 from resume_daemon.cleanup.protected import refused_root
 from resume_daemon.cleanup.walk import walk
 from resume_daemon.cleanup.wandb_cache import damaged_objects
-from resume_daemon.errors import UsageError
+from resume_daemon.errors import ResumeDaemonError, UsageError
+from resume_daemon.layouts.registry import layouts
+from resume_daemon.listing import list_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +62,7 @@ def choose_roots(run: Path, others: Sequence[Path]) -> tuple[Path, ...]:
         UsageError: One is not cleaned up at all.
     """
     for root in (run, *others):
-        if (why := refused_root(root)) is not None:
+        if (why := refused_root(root, _is_checkpoint)) is not None:
             raise UsageError("clean up", root, why, hint="Nothing was touched.")
     every = {run, *others}
     kept = [
@@ -69,6 +71,15 @@ def choose_roots(run: Path, others: Sequence[Path]) -> tuple[Path, ...]:
         if each != run and not any(each != o and each.is_relative_to(o) for o in every)
     ]
     return (run, *kept)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Return whether a directory with the name of a checkpoint has the files of one."""
+    try:
+        listing = list_directory(path, boundary=path.parent)
+    except ResumeDaemonError:
+        return True  # Nothing is taken away from what cannot be told.
+    return any(each.recognises(listing) for each in layouts())
 
 
 def survey(roots: Sequence[Path]) -> Survey:

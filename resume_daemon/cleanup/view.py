@@ -11,8 +11,6 @@ from resume_daemon.cleanup.values import EntryKind
 from resume_daemon.layouts.registry import is_checkpoint_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from resume_daemon.cleanup.values import Entry, Identity, Tree
 
 HOUR: Final = 3600 * 10**9
@@ -54,15 +52,16 @@ class TreeView:
             found.setdefault(entry.parts[:-1], {})[entry.parts[-1]] = entry
         return found
 
-    def files(self) -> Iterator[Entry]:
-        """Yield the files that may be judged one by one: outside of checkpoints and runs of W&B."""
-        for entry in self.tree.entries:
-            if (
-                entry.kind is EntryKind.FILE
-                and not self.is_protected(entry)
-                and self.segment_of(entry) is None
-            ):
-                yield entry
+    @cached_property
+    def files(self) -> tuple[Entry, ...]:
+        """The files that may be judged one by one: outside of checkpoints and runs of W&B."""
+        return tuple(
+            entry
+            for entry in self.tree.entries
+            if entry.kind is EntryKind.FILE
+            and not self.is_protected(entry)
+            and self.segment_of(entry) is None
+        )
 
     def is_protected(self, entry: Entry) -> bool:
         """Return whether it is (in) a checkpoint, finished or not, or something else's to keep."""

@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from resume_daemon.cleanup.protected import is_closed
+from resume_daemon.cleanup.protected import is_closed, is_staging, may_be_overlooked
 from resume_daemon.cleanup.values import Entry, EntryKind, Identity, Tree
 from resume_daemon.errors import UsageError
 
@@ -87,11 +87,20 @@ def _look(fd: int, parts: tuple[str, ...], looking: _Looking) -> None:
             looking.unseen.append((here, why))
             return
         entry = _entry(fd, (*parts, name))
-        if entry is None or here / name in looking.skip:
+        if entry is None:
+            continue
+        if entry.kind is not EntryKind.DIRECTORY:
+            looking.found.append(entry)
+            continue
+        if here / name in looking.skip:
             continue
         looking.found.append(entry)
-        if entry.kind is EntryKind.DIRECTORY and not is_closed(here / name):
+        # A save that was never published is looked at whole: it goes whole or not at all.
+        if not is_closed(here / name) or is_staging(entry.parts[0]):
             below.append(entry)
+        elif may_be_overlooked(here / name):
+            why = "it may be a checkpoint by its name; name it with --root if it is none"
+            looking.unseen.append((here / name, why))
     for entry in below:
         path = looking.root.joinpath(*entry.parts)
         if entry.identity.device != looking.device:

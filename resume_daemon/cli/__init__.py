@@ -9,14 +9,20 @@ import typer
 
 from resume_daemon.cli import (
     alerts,
+    backup,
     cleanup,
     config,
     curriculum,
     demo,
+    doctor,
     env,
     explain,
     ledger,
+    params,
     plan,
+    repair,
+    report,
+    restore,
     run,
     snapshots,
     status,
@@ -41,10 +47,16 @@ app.command("status")(status.command)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(snapshots.app, name="snapshots")
 app.command("curriculum")(curriculum.command)
+app.command("params")(params.command)
 app.command("plan")(plan.command)
 app.command("env")(env.command)
 app.command("exec")(exec_.command)
+app.command("report")(report.command)
+app.command("doctor")(doctor.command)
 app.command("cleanup")(cleanup.command)
+app.command("repair")(repair.command)
+app.command("backup")(backup.command)
+app.command("restore")(restore.command)
 app.command("explain")(explain.command)
 app.add_typer(config.app, name="config")
 app.add_typer(alerts.app, name="alerts")

@@ -26,6 +26,10 @@ _ROOTS: list[Path] = typer.Option(
     help="Clean up this as well, such as where the training's code is; may be repeated.",
 )
 
+_UNDO: str | None = typer.Option(
+    None, "--undo", metavar="ID", help="Put back what a clean-up has set aside, and do no more."
+)
+
 
 def command(
     run: Path = RUN,
@@ -40,6 +44,7 @@ def command(
     clean_only: bool = typer.Option(
         False, "--clean-only", help="Plan the clean-up, or --apply it; say nothing else."
     ),
+    undo: str | None = _UNDO,
     as_json: bool = JSON_OPTION,
     state_dir: Path | None = STATE_DIR,
 ) -> None:
@@ -51,6 +56,11 @@ def command(
     if report_only and (clean_only or apply):
         other = "--clean-only" if clean_only else "--apply"
         raise UsageError("clean up", run, f"--report-only and {other} exclude each other")
+    if undo is not None:
+        if report_only or clean_only or apply or roots:
+            raise UsageError("take back the clean-up", undo, "--undo stands alone")
+        _undo(run, undo, state_dir, as_json=as_json)
+        return
     every = _roots(run, roots)
     diagnosis = None if clean_only else _diagnose(every[0])
     found = None if report_only else _survey(every)
@@ -64,9 +74,30 @@ def command(
         raise typer.Exit(1)
 
 
+def _undo(run: Path, name: str, state_dir: Path | None, *, as_json: bool) -> None:
+    from resume_daemon.cleanup.undo import put_back  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.report.cleanup_plan import put_back_lines  # noqa: PLC0415 - as above
+
+    every = put_back(_trash(_roots(run, [])[0], state_dir), name)
+    if as_json:
+        shown = [each.as_json() for each in every]
+        print_json({"schema": 1, "put_back": shown, "diagnosis": None, "cleanup": None})
+    else:
+        for line in put_back_lines(every):
+            say(line)
+    if not all(each.done for each in every):
+        raise typer.Exit(1)
+
+
+def _trash(run: Path, state_dir: Path | None) -> Path:
+    from resume_daemon.state_directory import choose_state_directory  # noqa: PLC0415 - as above
+
+    return choose_state_directory(run, state_dir).path / "trash"
+
+
 def _roots(run: Path, others: list[Path]) -> tuple[Path, ...]:
     from resume_daemon.cleanup.survey import choose_roots  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - as above
+    from resume_daemon.run_directory import check_run  # noqa: PLC0415 - as above
 
     real = check_run(run, "clean up", missing="Give the trainer's output directory.")
     return choose_roots(
@@ -88,11 +119,10 @@ def _survey(roots: tuple[Path, ...]) -> Survey:
 
 def _apply(found: Survey, state_dir: Path | None) -> tuple[tuple[Outcome, ...], Path | None]:
     from resume_daemon.cleanup.apply import apply  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.state_directory import choose_state_directory  # noqa: PLC0415 - as above
 
     if not found.plan.removals:
         return (), None
-    trash = choose_state_directory(found.roots[0], state_dir).path / "trash"
+    trash = _trash(found.roots[0], state_dir)
     return apply(found.plan.removals, trash, now=datetime.now(UTC))
 
 
@@ -107,6 +137,7 @@ def _as_json(
     done = [(each, became.get(each.path)) for each in removals]
     return {
         "schema": 1,
+        "put_back": None,
         "diagnosis": None if diagnosis is None else diagnosis.as_json(),
         "cleanup": None
         if found is None
@@ -141,5 +172,5 @@ def _lines(
     if found is None:
         return lines
     if outcomes:
-        return [*lines, *outcome_lines(outcomes, place)]
+        return [*lines, *outcome_lines(outcomes, place, str(run))]
     return [*lines, *plan_lines(found)]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from resume_daemon.cli.output import JSON_OPTION, console, print_json, say
+from resume_daemon.cli.repairing import working
 from resume_daemon.cli.runs import STATE_DIR
 from resume_daemon.errors import UsageError
+from resume_daemon.report.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +70,7 @@ def command(
     and callbacks, which is read and never run. Repairs are only shown unless --apply is given.
     """
     from resume_daemon.curriculum.diagnosis import diagnose as look_at  # noqa: PLC0415 - as below
-    from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.run_directory import check_run  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.state_directory import find_state_directory  # noqa: PLC0415 - as above
 
     mode = _mode(diagnose=diagnose, restore=restore is not None)
@@ -83,22 +87,17 @@ def command(
         else:
             _print(found)
         raise typer.Exit(0 if found.is_sound else 1)
-    proposals = _restored(found, state, str(restore))
+    proposals = _proposals(found, state, restore)
+    if not as_json:
+        _show(proposals, done=apply)
+    writes = any(each.steps for each in proposals)
+    repair = _apply(proposals, real, state_dir, quiet=as_json) if apply and writes else None
     if as_json:
         actions = [each.as_json() for each in proposals]
-        applied = apply and any(each.steps for each in proposals)
-        if applied:
-            _apply(proposals, real, state_dir, quiet=True)
-        document = {**found.as_json(), "actions": actions, "applied": applied}
+        document = {**found.as_json(), "actions": actions, "repair": repair}
         print_json({"schema": 1, "mode": mode, **document})
-        return
-    _show(proposals)
-    if not any(each.steps for each in proposals):
-        return
-    if not apply:
+    elif writes and not apply:
         say("Stop the trainer first. Run again with --apply to do it; a backup is kept.")
-        return
-    _apply(proposals, real, state_dir)
 
 
 def _mode(**asked: bool) -> str:
@@ -152,33 +151,48 @@ def _look(settings: Settings | None, code: Sequence[Path]) -> Look:
     )
 
 
-def _restored(
-    found: Diagnosis, state: StateDirectory | None, checkpoint: str
+def _proposals(
+    found: Diagnosis, state: StateDirectory | None, restore: str | None
 ) -> tuple[Proposal, ...]:
-    from resume_daemon.curriculum.choosing import propose_restore  # noqa: PLC0415 - heavy imports
+    from resume_daemon.curriculum import choosing  # noqa: PLC0415 - heavy imports wait
 
-    return propose_restore(found, state, checkpoint)
-
-
-def _apply(
-    proposals: Sequence[Proposal], run: Path, state_dir: Path | None, *, quiet: bool = False
-) -> None:
-    from resume_daemon.curriculum.versions import VersionStore  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.curriculum.writing import write_files  # noqa: PLC0415 - as above
-    from resume_daemon.state_directory import choose_state_directory  # noqa: PLC0415 - as above
-
-    state = choose_state_directory(run, state_dir)
-    state.prepare()
-    steps = [step for each in proposals for step in each.steps]
-    write_files(steps, run, VersionStore(state.curriculum), say=(lambda _: None) if quiet else say)
+    return choosing.propose_restore(found, state, str(restore))
 
 
-def _show(proposals: Sequence[Proposal]) -> None:
+def _apply(proposals: Sequence[Proposal], run: Path, state_dir: Path | None, *, quiet: bool) -> str:
+    """Carry out what was proposed, and return the id to take it back with."""
+    from resume_daemon.repair.proposals import Proposal as Repair  # noqa: PLC0415 - heavy imports
+
+    repairs = [
+        Repair(f"curriculum_{each.action.value}", None, each.why, each.steps)
+        for each in proposals
+        if each.steps
+    ]
+    with working(run, state_dir) as (engine, _):
+        for sentence in engine.recover():
+            _tell(sentence, quiet=quiet)
+        repair = engine.apply(repairs, datetime.now(UTC))
+    for each in proposals:
+        for step in each.steps:
+            _tell(f"wrote {step.target}: {step.sentence}", quiet=quiet)
+    back = f"resume-daemon repair {shlex.quote(str(run))} --undo {repair.id}"
+    _tell(f"take it back with `{back}`", quiet=quiet)
+    return repair.id
+
+
+def _tell(sentence: str, *, quiet: bool) -> None:
+    if quiet:
+        typer.echo(plain(sentence), err=True)
+    else:
+        say(sentence)
+
+
+def _show(proposals: Sequence[Proposal], *, done: bool) -> None:
     for each in proposals:
         say(f"{each.file}: {each.action.value}: {each.why}")
         for note in each.notes:
             say(f"  {note}")
-        for step in each.steps:
+        for step in () if done else each.steps:
             say(f"  would write {step.target}: {step.sentence}")
 
 

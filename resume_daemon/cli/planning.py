@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from resume_daemon.errors import ResumeDaemonError, UsageError
 from resume_daemon.report.plain import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from resume_daemon.resume.plan import ResumePlan
     from resume_daemon.resume.tracker import TrackerChoice
+    from resume_daemon.state_directory import StateDirectory
 
 DEGRADED: Any = typer.Option(
     False, "--degraded", help="A degraded checkpoint will do; what is lost is said."
@@ -53,15 +55,35 @@ def make_plan(
         UsageError: The run is missing or cannot be listed.
         ResumeDaemonError: Its ledger cannot be read.
     """
-    from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.layouts.registry import list_checkpoint  # noqa: PLC0415 - as above
-    from resume_daemon.resume.survey import Wishes, survey  # noqa: PLC0415 - as above
+    from resume_daemon.resume.survey import Wishes, survey  # noqa: PLC0415 - heavy imports wait
+
+    real, state = run_and_state(run, state_dir, "plan a resume of")
+    wishes = Wishes(degraded=degraded, anew=anew, run_id=run_id)
+    with reading_bars(show=show) as watch:
+        return survey(real, state, wishes, watch=watch)
+
+
+def run_and_state(
+    run: Path, state_dir: Path | None, operation: str
+) -> tuple[Path, StateDirectory | None]:
+    """Return the run with its links resolved, and where a daemon's files on it are, if any.
+
+    Raises:
+        UsageError: The run is missing or cannot be listed.
+    """
+    from resume_daemon.run_directory import check_run  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.state_directory import find_state_directory  # noqa: PLC0415 - as above
 
-    real = check_run(run, "plan a resume of", missing="Give the trainer's output directory.")
+    real = check_run(run, operation, missing="Give the trainer's output directory.")
     state = find_state_directory(real, state_dir)
-    if state is not None and not state.ledger.exists():
-        state = None
+    return real, state if state is not None and state.ledger.exists() else None
+
+
+@contextmanager
+def reading_bars(*, show: bool) -> Iterator[Callable[[Path], Callable[[int], None]]]:
+    """Yield what is told of each checkpoint that is read, and shows how far that is."""
+    from resume_daemon.layouts.registry import list_checkpoint  # noqa: PLC0415 - heavy imports wait
+
     bars: list[Any] = []
 
     def watch(path: Path) -> Callable[[int], None]:
@@ -72,8 +94,7 @@ def make_plan(
         return bar.__enter__()
 
     try:
-        wishes = Wishes(degraded=degraded, anew=anew, run_id=run_id)
-        return survey(real, state, wishes, watch=watch)
+        yield watch
     finally:
         _close(bars)
 

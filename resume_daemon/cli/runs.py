@@ -31,7 +31,7 @@ def sidecar(run: Path, state_dir: Path | None) -> StateDirectory:
     Raises:
         UsageError: The run is missing, or no daemon has ever watched it.
     """
-    from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.run_directory import check_run  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.state_directory import find_state_directory  # noqa: PLC0415 - as above
 
     operation = "read the ledger of"

@@ -32,7 +32,7 @@ def command(
     as_json: bool = JSON_OPTION,
     state_dir: Path = STATE_DIR,
 ) -> None:
-    """Show each checkpoint, its curriculum and steps, and what fires."""
+    """Show each checkpoint, its curriculum, steps and what fires."""
     from resume_daemon.ledger.queries import RunState  # noqa: PLC0415 - heavy imports wait
 
     if watch and (as_json or not sys.stdout.isatty()):
@@ -84,6 +84,7 @@ def _daemon(directory: StateDirectory) -> Holder | None:
 
 def _as_json(state: RunState, directory: StateDirectory) -> dict[str, Any]:
     from resume_daemon.report.rows import (  # noqa: PLC0415 - heavy imports wait
+        backups_as_json,
         firing_as_json,
         newest_sound,
         rows,
@@ -104,6 +105,7 @@ def _as_json(state: RunState, directory: StateDirectory) -> dict[str, Any]:
             "tracker_step": server.tracker_step,
             "trainer_step": server.trainer_step,
         },
+        "backups": backups_as_json(state),
         "conditions": firing_as_json(state),
     }
 
@@ -116,7 +118,7 @@ def _render(
 
     from resume_daemon.report.console import checkpoint_table, condition_lines  # noqa: PLC0415
     from resume_daemon.report.plain import plain  # noqa: PLC0415 - as above
-    from resume_daemon.report.rows import newest_sound  # noqa: PLC0415 - as above
+    from resume_daemon.report.rows import backups_line, newest_sound  # noqa: PLC0415 - as above
 
     daemon, best = _daemon(directory), newest_sound(state)
     watching = (
@@ -128,5 +130,6 @@ def _render(
         Text(plain(watching), style="dim"),
         checkpoint_table(state, last=last),
         *condition_lines(state),
+        *([Text(plain(kept), style="dim")] if (kept := backups_line(state)) else []),
         Text(f"resume from {best}" if best else "no sound checkpoint", style="bold"),
     )

@@ -111,7 +111,6 @@ def _checkpoints(path: Path) -> list[Path]:
     Raises:
         UsageError: The path is missing, unreadable, no checkpoint, and has none in it.
     """
-    from resume_daemon.daemon.setup import check_run  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.layouts.around import around  # noqa: PLC0415 - as above
     from resume_daemon.layouts.registry import (  # noqa: PLC0415 - as above
         checkpoints_in,
@@ -121,6 +120,7 @@ def _checkpoints(path: Path) -> list[Path]:
         unknown_reason,
     )
     from resume_daemon.listing import list_directory  # noqa: PLC0415 - as above
+    from resume_daemon.run_directory import check_run  # noqa: PLC0415 - heavy imports wait
 
     hint = "Give a checkpoint, or the run directory that holds them."
     if path.is_file() and (is_checkpoint_file(path.name) or _is_known_file(path)):
@@ -218,16 +218,12 @@ def _changes(
 
 def _recorded(checkpoint: Path) -> Manifest | None:
     """Return what a daemon recorded of a checkpoint, where one has."""
-    from resume_daemon.manifest import read_manifest  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.manifest import recorded_manifest  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.state_directory import find_state_directory  # noqa: PLC0415 - as above
 
     state = find_state_directory(checkpoint.parent, None)
-    if state is None:
-        return None
-    try:
-        return read_manifest(state.manifests / f"{checkpoint.name}.json")[0]
-    except ResumeDaemonError:
-        return None  # It is a help, and the daemon warns of one that is damaged.
+    # It is a help, and the daemon warns of one that is damaged.
+    return None if state is None else recorded_manifest(state.manifests / f"{checkpoint.name}.json")
 
 
 def _print(target: Path, result: Verification) -> None:
@@ -247,21 +243,9 @@ def _print(target: Path, result: Verification) -> None:
 
 
 def _curriculum(run: Path, targets: list[Path]) -> tuple[Finding, ...]:
-    from resume_daemon.curriculum.inspect import inspect_run  # noqa: PLC0415 - heavy imports wait
-    from resume_daemon.formats.json_document import read_json  # noqa: PLC0415 - as above
-    from resume_daemon.layouts.huggingface import TRAINER_STATE  # noqa: PLC0415 - as above
-    from resume_daemon.layouts.registry import step_of  # noqa: PLC0415 - as above
-    from resume_daemon.trainer_log import trainer_log_of  # noqa: PLC0415 - as above
+    from resume_daemon.curriculum.inspect import inspect_checkpoints  # noqa: PLC0415 - as above
 
-    newest = max(((step, t) for t in targets if (step := step_of(t.name))), default=None)
-    trainer = None
-    if newest is not None:
-        try:
-            trainer = trainer_log_of(read_json(newest[1] / TRAINER_STATE))
-        except ResumeDaemonError:
-            trainer = None  # Its own finding says so.
-    name = (newest[1].name, newest[0]) if newest is not None else None
-    return inspect_run(Path(os.path.realpath(run)), newest=name, trainer=trainer)
+    return inspect_checkpoints(run, targets)
 
 
 def _print_curriculum(curriculum: Mapping[Path, tuple[Finding, ...]]) -> None:

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from resume_daemon.backup.address import parse_address
 from resume_daemon.curriculum.schemas import Schema
 from resume_daemon.errors import UsageError
 
@@ -127,12 +128,29 @@ def _database_url(value: str) -> str:
     return value
 
 
+def _backup_address(value: str, info: ValidationInfo) -> str:
+    """Refuse a destination that is neither path nor URL, or a URL with a password in it."""
+    try:
+        return str(parse_address(value, (info.context or {}).get("base")))
+    except UsageError as error:
+        raise ValueError(error.reason) from error
+
+
 def _curriculum_schema(value: dict[str, Any]) -> dict[str, Any]:
     """Refuse a schema that the curriculum reader would refuse later, without its line."""
     try:
         Schema.from_mapping(value)
     except UsageError as error:
         raise ValueError(error.reason) from error
+    return value
+
+
+def _expression(value: str) -> str:
+    """Refuse what is no regular expression."""
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"must be a regular expression: {error}") from error
     return value
 
 
@@ -143,6 +161,9 @@ def _nothing_means_empty(value: Any) -> Any:
 
 Seconds = Annotated[float, Field(gt=0, le=DAY_SECONDS)]
 """A period: more than none, at most a day."""
+
+Kept = Annotated[int, Field(ge=0, le=1000)]
+"""How many are kept; 0 for none."""
 
 Steps = Annotated[int, Field(ge=0)]
 
@@ -167,6 +188,8 @@ GlobalName = Annotated[
     str, _matches(_GLOBAL_NAME, "a dotted name such as my_project.rewards.Reward or my_project.*")
 ]
 
+Expression = Annotated[str, Field(max_length=2000), AfterValidator(_expression)]
+
 RunPattern = Annotated[str, AfterValidator(_run_pattern)]
 
 AnyPattern = Annotated[str, AfterValidator(_bounded_pattern)]
@@ -174,6 +197,8 @@ AnyPattern = Annotated[str, AfterValidator(_bounded_pattern)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+
+BackupAddress = Annotated[str, AfterValidator(_backup_address)]
 
 CurriculumSchema = Annotated[dict[str, Any], AfterValidator(_curriculum_schema)]
 

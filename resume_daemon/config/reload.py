@@ -28,6 +28,8 @@ NEEDS_RESTART = frozenset(
         "curriculum.schemas",
         "snapshot.configuration_files",
         "index.url",
+        "trainer_log.files",
+        "trainer_log.patterns",
         *(path for path, _ in walk() if path.startswith("trackers.")),
     }
 )

@@ -14,13 +14,16 @@ from resume_daemon.config.fields import (
     AbsolutePath,
     AnyPattern,
     AsTuple,
+    BackupAddress,
     CredentialName,
     CurriculumSchema,
     DatabaseUrl,
     EnvironmentName,
+    Expression,
     FilePath,
     GlobalName,
     HttpUrl,
+    Kept,
     NonEmpty,
     RunPattern,
     Seconds,
@@ -206,6 +209,22 @@ class Trackers(Section):
     wandb: Wandb = Wandb()
 
 
+class TrainerLog(Section):
+    """What the trainer prints, followed for lines that tell of a seam.
+
+    Configuration sync, W&B resume, a change of curriculum stage, the loading of a checkpoint, out
+    of memory, an NCCL time-out and the end of a traceback become records of kind trainer in the
+    ledger.
+    """
+
+    files: Annotated[tuple[AnyPattern, ...], *AsTuple] = ()
+    """Globs of log files, relative to the run or absolute. Empty follows none."""
+
+    patterns: dict[SinkName, Expression] = Field(default={})
+    """More events, each with its regular expression, such as {reward-server-down: "reward .*
+    unreachable"}. One of a known name replaces ours; an empty one turns it off."""
+
+
 class Drift(Section):
     """When the two steps count as drifted; logging cadence alone never does."""
 
@@ -289,6 +308,46 @@ class Webhook(Section):
 Sink = Annotated[Slack | Webhook, Field(discriminator="type")]
 
 
+class Backup(Section):
+    """Copies of sound checkpoints elsewhere, which the trainer's own rotation does not reach.
+
+    Nothing is copied while `to` is null. A backup that is kept for no reason any more is removed,
+    once all that should be kept is there, read back and verified; what `resume-daemon backup` made
+    for a person stays.
+    """
+
+    to: BackupAddress | None = None
+    """Where backups go: a directory that is there, or a URL such as s3://bucket/prefix, without a
+    password or a key."""
+
+    newest: Kept = 1
+    """How many of the checkpoints that were saved last are kept."""
+
+    every: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Every how many sound checkpoints one is kept for longer. 0 keeps none for that."""
+
+    keep_every: Kept = 10
+    """How many of these are kept, the last first."""
+
+    best: Kept = 1
+    """How many of the best by the metric are kept."""
+
+    metric: NonEmpty | None = None
+    """The metric, as the trainer logs it, such as reward or eval_loss. null takes what the trainer
+    itself calls its best checkpoint (metric_for_best_model)."""
+
+    greater_is_better: bool | None = None
+    """Whether a greater metric is better. null says yes, unless its name ends in loss."""
+
+    hard_links: bool = False
+    """Link files where the file system cannot clone them. It takes no room, but a trainer that
+    writes into a file again, as one that trains a step again does, changes the backup too."""
+
+    mib_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Limit of reads and writes together, in MiB per second. null means that of
+    verify.read_mib_per_second."""
+
+
 class Resume(Section):
     """How `exec` starts the trainer."""
 
@@ -364,11 +423,21 @@ class Settings(Section):
     curriculum: Curriculum = Curriculum()
     snapshot: Snapshot = Snapshot()
     trackers: Trackers = Trackers()
+    trainer_log: TrainerLog = TrainerLog()
     drift: Drift = Drift()
+    backup: Backup = Backup()
     resume: Resume = Resume()
     alerts: Alerts = Alerts()
     index: Index = Index()
     log: Log = Log()
+
+    @field_validator("backup")
+    @classmethod
+    def _proved_by_digests(cls, value: Backup, info: ValidationInfo) -> Backup:
+        verify = info.data.get("verify")
+        if value.to is not None and verify is not None and verify.depth != "deep":
+            raise ValueError("needs verify.depth to be deep: its digests are what proves a backup")
+        return value
 
 
 def _at_most_one(sink: Slack | Webhook, *fields: str, required: bool) -> None:

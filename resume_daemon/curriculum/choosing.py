@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resume_daemon.curriculum.proposal import Action, Proposal
-from resume_daemon.curriculum.restore import files_of, plan_restore
-from resume_daemon.curriculum.snapshot import Snapshot, list_snapshots, read_snapshot
+from resume_daemon.curriculum.restore import plan_restore
+from resume_daemon.curriculum.snapshot import (
+    CURRICULUM,
+    Snapshot,
+    list_snapshots,
+    read_snapshot,
+)
 from resume_daemon.errors import UsageError
+from resume_daemon.repair.steps import WriteFile
 
 if TYPE_CHECKING:
     from resume_daemon.curriculum.diagnosis import Diagnosis
@@ -27,8 +33,20 @@ def propose_restore(
     snapshot = snapshot_of(state, checkpoint)
     plan = plan_restore(snapshot, found.run)
     proposals = [
-        Proposal(planned.file, Action.RESTORE, planned.sentence, (step,))
-        for planned, step in zip(plan.steps, files_of(plan), strict=True)
+        Proposal(
+            step.file,
+            Action.RESTORE,
+            step.sentence,
+            (
+                WriteFile(
+                    step.target,
+                    step.before,
+                    snapshot.content(CURRICULUM + step.file),
+                    f"restore {step.file}: {step.sentence}",
+                ),
+            ),
+        )
+        for step in plan.steps
     ]
     proposals += [
         Proposal(file, Action.NOTHING, f"it is the version of {snapshot.index.checkpoint} already")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resume_daemon.curriculum.assignment import Known, assign
@@ -19,10 +21,14 @@ from resume_daemon.curriculum.documents import parse_state
 from resume_daemon.curriculum.schemas import known_schemas
 from resume_daemon.curriculum.stages import fields_missing, stage_findings
 from resume_daemon.curriculum.state import StateVersion, read_state
+from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.formats.json_document import read_json
+from resume_daemon.layouts.huggingface import TRAINER_STATE
+from resume_daemon.layouts.registry import step_of
+from resume_daemon.trainer_log import trainer_log_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from resume_daemon.curriculum.schemas import Schema
     from resume_daemon.curriculum.state import StateRead
@@ -47,6 +53,28 @@ class Beside:
     earlier: tuple[StateVersion, ...] = ()
     ahead_limit: int = AHEAD_LIMIT
     behind_limit: int = BEHIND_LIMIT
+
+
+def inspect_checkpoints(run: Path, checkpoints: Sequence[Path]) -> tuple[Finding, ...]:
+    """Return what is wrong with the state files of a run, held against its newest checkpoint.
+
+    Args:
+        run: The run directory.
+        checkpoints: Paths of its checkpoints.
+
+    Raises:
+        ResumeDaemonError: The run cannot be listed.
+    """
+    steps = ((step, path) for path in checkpoints if (step := step_of(path.name)))
+    newest = max(steps, default=None)
+    trainer = None
+    if newest is not None:
+        try:
+            trainer = trainer_log_of(read_json(newest[1] / TRAINER_STATE))
+        except ResumeDaemonError:
+            trainer = None  # Its own finding says so.
+    name = (newest[1].name, newest[0]) if newest is not None else None
+    return inspect_run(Path(os.path.realpath(run)), newest=name, trainer=trainer)
 
 
 def inspect_run(

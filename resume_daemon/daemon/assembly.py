@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resume_daemon.curriculum.versions import VersionStore
+from resume_daemon.daemon.backup_keeper import BackupKeeper
+from resume_daemon.daemon.backup_task import BackupTask
 from resume_daemon.daemon.checkpoint_keeper import CheckpointKeeper
 from resume_daemon.daemon.curriculum_keeper import CurriculumKeeper
 from resume_daemon.daemon.curriculum_task import CurriculumTask
 from resume_daemon.daemon.index_task import IndexTask
 from resume_daemon.daemon.judgement import Judge
+from resume_daemon.daemon.log_keeper import LogKeeper
+from resume_daemon.daemon.log_task import LogTask
 from resume_daemon.daemon.messages import TaskEnded, Wake
 from resume_daemon.daemon.recorder import Recorder
 from resume_daemon.daemon.roster import Clock
@@ -27,6 +31,8 @@ from resume_daemon.daemon.watch import Watch
 from resume_daemon.daemon.worker import Worker
 from resume_daemon.findings import Severity
 from resume_daemon.ledger.ledger import Ledger
+from resume_daemon.log_events.patterns import compiled
+from resume_daemon.small_files import SmallFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,11 +50,14 @@ class Parts:
     storage: Storage
     checkpoints: CheckpointKeeper
     scrubs: ScrubKeeper
+    backups: BackupKeeper
     curriculum: CurriculumKeeper
     tracker: TrackerKeeper
+    logs: LogKeeper
     server: ServerWatch
     judge: Judge
     worker: Worker
+    copying: BackupTask
     watch: Watch
     tasks: list[SideTask]
 
@@ -56,6 +65,7 @@ class Parts:
         """Go on with settings that were changed while the daemon runs."""
         self.checkpoints.roster.settings = setup.settle(once=False)
         self.scrubs.settings = setup.scrubbing(once=False)
+        self.backups.policy = setup.backups()
         self.curriculum.settings = setup.settings.curriculum
         self.tracker.settings = setup.settings.drift
         self.worker.options = setup.verification
@@ -94,16 +104,23 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
         assign=curriculum.assign,
     )
     scrubs = ScrubKeeper(checkpoints, recorder, setup.scrubbing(once=once), clock)
+    backups = BackupKeeper(setup.run, checkpoints, recorder, setup.backups(), clock)
     tracker = TrackerKeeper(recorder, settings.drift, time.time)
-    judge = Judge(setup.run, checkpoints, curriculum, tracker)
+    logs = LogKeeper(recorder, enabled=bool(settings.trainer_log.files))
+    judge = Judge(setup.run, checkpoints, curriculum, tracker, backups)
     worker = Worker(
         setup.run,
         snapshots=setup.state.snapshots,
+        small_files=SmallFiles(setup.state.small_files),
         versions=versions,
         configuration=settings.snapshot.configuration_files,
         options=setup.verification,
         idle=settings.verify.priority == "idle",
         put=put,
+    )
+
+    copying = BackupTask(
+        idle=settings.verify.priority == "idle", held=lambda: backups.held, put=put
     )
 
     def wake() -> None:
@@ -113,7 +130,7 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
         return SideTask(name, body, lambda ended, error: put(TaskEnded(ended, error)))
 
     watch = Watch(setup, wake)
-    tasks = [task("verifier", worker.body)]
+    tasks = [task("verifier", worker.body), task("backups", copying.body)]
     if settings.curriculum.enabled:
         reading = CurriculumTask(
             setup.run,
@@ -134,6 +151,15 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
         )
         tasks.append(task("trackers", following.body))
         watch.tracker = (following, tasks[-1].stopping.wake)
+    if settings.trainer_log.files:
+        listening = LogTask(
+            setup.run,
+            globs=settings.trainer_log.files,
+            patterns=compiled(settings.trainer_log.patterns),
+            known=logs.known(),
+            put=put,
+        )
+        tasks.append(task("trainer-log", listening.body))
     if settings.index.url is not None:
         index = IndexTask(settings.index.url, setup.name, setup.state.ledger)
         tasks.append(task("index", index.body))
@@ -143,11 +169,14 @@ def assemble(setup: Setup, put: Callable[[Message], None], *, once: bool) -> Par
         storage=Storage(recorder, setup.state.path, setup.name, host, time.monotonic),
         checkpoints=checkpoints,
         scrubs=scrubs,
+        backups=backups,
         curriculum=curriculum,
         tracker=tracker,
+        logs=logs,
         server=ServerWatch(settings.trackers.wandb.api, recorder, os.environ, wake),
         judge=judge,
         worker=worker,
+        copying=copying,
         watch=watch,
         tasks=tasks,
     )

@@ -30,7 +30,14 @@ from resume_daemon.health import (
 )
 from resume_daemon.layouts.huggingface import TRAINER_STATE
 from resume_daemon.layouts.registry import step_of
-from resume_daemon.manifest import read_manifest, write_manifest
+from resume_daemon.ledger.verdicts import verdict_fields
+from resume_daemon.manifest import (
+    find_manifest,
+    forget_sound_manifest,
+    keep_sound_manifest,
+    recorded_manifest,
+    write_manifest,
+)
 from resume_daemon.trainer_log import trainer_log_of
 from resume_daemon.verification import References, Verification
 from resume_daemon.watching.settle import Action, is_rotation
@@ -317,33 +324,20 @@ class CheckpointKeeper:
                 # The good digests stay: a copy that is put back must be told from the damaged one.
                 digest = known.manifest
             else:
+                was_sound = known is not None and known.verdict == Verdict.SOUND
+                if was_sound and result.verdict is not Verdict.SOUND and self.manifest(name):
+                    keep_sound_manifest(self._manifests / f"{name}.json")
                 digest = write_manifest(self._manifests / f"{name}.json", result.manifest)
-        counted = [f for f in result.findings if f.severity.value != "info"]
-        why = counted[0].message if counted else ""
-        self._recorder.append(
-            (
-                "verdict",
-                {
-                    "checkpoint": name,
-                    "path": str(result.path),
-                    "layout": result.layout,
-                    "step": result.step,
-                    "verdict": result.verdict.value,
-                    "codes": list(dict.fromkeys(f.code for f in result.findings)),
-                    "why": why,
-                    "manifest": digest,
-                    "fingerprint": result.fingerprint,
-                    "bytes": result.bytes_read,
-                    "seconds": round(result.seconds, 3),
-                },
-            )
-        )
+                if result.verdict is Verdict.SOUND:
+                    forget_sound_manifest(self._manifests / f"{name}.json")
+        fields = verdict_fields(result, digest)
+        self._recorder.append(("verdict", fields))
         say = log.info if result.verdict is Verdict.SOUND else log.warning
         say(
             "verdict",
             checkpoint=name,
             verdict=result.verdict.value,
-            why=why or None,
+            why=fields["why"] or None,
             seconds=round(result.seconds, 2),
         )
 
@@ -409,19 +403,19 @@ class CheckpointKeeper:
             reverse=True,
         )
         manifests = (m for _, n in earlier if (m := self.manifest(n)) is not None)
-        return References.after(tuple(islice(manifests, References.MOST)), self.manifest(name))
+        # What it was when it was sound: a file that is put back as it was is no change.
+        recorded = recorded_manifest(self._manifests / f"{name}.json")
+        return References.after(tuple(islice(manifests, References.MOST)), recorded)
 
     def manifest(self, name: str) -> Manifest | None:
         """Return the manifest that the last verdict refers to, or None where there is none."""
         known = self._recorder.state.checkpoints.get(name)
         if known is None or known.manifest is None:
             return None
-        try:
-            manifest, digest = read_manifest(self._manifests / f"{name}.json")
-        except ResumeDaemonError as error:
-            log.warning("manifest cannot be read", checkpoint=name, reason=error.reason)
-            return None
-        return manifest if digest == known.manifest else None
+        found = find_manifest(self._manifests / f"{name}.json", known.manifest)
+        if found is None:
+            log.warning("manifest cannot be read", checkpoint=name)
+        return found
 
     def _next_snapshot(self) -> SnapshotJob | None:
         state = self._recorder.state
@@ -438,5 +432,6 @@ class CheckpointKeeper:
                 continue
             assigned = self._assign(name, known.step, member.changed_ns)
             if assigned is not None:
-                return SnapshotJob(name, known.step, member.seen.fingerprint, assigned)
+                sound = known.verdict == Verdict.SOUND
+                return SnapshotJob(name, known.step, member.seen.fingerprint, assigned, sound)
         return None

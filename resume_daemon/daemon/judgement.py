@@ -14,6 +14,7 @@ from resume_daemon.report.rows import counts, newest_sound
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from resume_daemon.daemon.backup_keeper import BackupKeeper
     from resume_daemon.daemon.checkpoint_keeper import CheckpointKeeper
     from resume_daemon.daemon.curriculum_keeper import CurriculumKeeper
     from resume_daemon.daemon.tracker_keeper import TrackerKeeper
@@ -28,6 +29,7 @@ class Judge:
         checkpoints: Their keeper.
         curriculum: Its keeper.
         tracker: Its keeper.
+        backups: Their keeper.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Judge:
         checkpoints: CheckpointKeeper,
         curriculum: CurriculumKeeper,
         tracker: TrackerKeeper,
+        backups: BackupKeeper,
     ) -> None:
         self._run = run
         self._checkpoints = checkpoints
         self._curriculum = curriculum
         self._tracker = tracker
+        self._backups = backups
         self._identity: tuple[int, int] | None = None
         self._started_ns = time.time_ns()
         self.run_error: str | None = None
@@ -95,6 +99,7 @@ class Judge:
                 resume=resume,
             ),
             self._tracker.judged(),
+            self._backups.judged(),
         ):
             prefixes += judged.prefixes
             conditions += judged.conditions

@@ -16,9 +16,12 @@ from resume_daemon import __version__
 from resume_daemon.alerting.delivery import Delivery
 from resume_daemon.curriculum.snapshot import recover
 from resume_daemon.daemon.assembly import assemble
+from resume_daemon.daemon.backup_task import CopyJob
 from resume_daemon.daemon.messages import (
     AlertClosed,
+    BackupDone,
     Inbox,
+    LogRead,
     Scrubbed,
     Signalled,
     Snapshotted,
@@ -34,6 +37,7 @@ from resume_daemon.daemon.worker import ScrubJob, VerifyJob
 from resume_daemon.errors import LedgerError, ResumeDaemonError
 from resume_daemon.findings import Severity
 from resume_daemon.lock import HeldError, RunLock
+from resume_daemon.repair.engine import recover_repairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -123,6 +127,8 @@ class Daemon:
         """Finish what an interruption left, and build everything; nothing runs yet."""
         for done in recover(self.setup.state.snapshots):
             log.info("recovered", what=done)
+        for done in recover_repairs(self.setup.state, self.setup.name):
+            log.warning("recovered", what=done)
         self._parts = assemble(self.setup, self._inbox.put, once=self._once)
         self._delivery = self._build_delivery()
 
@@ -141,9 +147,10 @@ class Daemon:
         if self.setup.state.reason:
             log.info("state directory", reason=self.setup.state.reason)
         self._parts.watch.start()
+        # The first look says when the run began, and so which of W&B's logs can be its own.
+        self._guard(self._work)
         for task in self._parts.tasks:
             task.start()
-        self._guard(self._work)
         self._notifier.ready(self._status)
 
     def _end(self) -> None:
@@ -238,6 +245,8 @@ class Daemon:
             due.append(self._next_watchdog - now)
         if (retry := self._parts.storage.retry_at()) is not None:
             due.append(retry - now)
+        if (again := self._parts.backups.retry_at()) is not None:
+            due.append(again - now)
         if self._once_deadline is not None:
             due.append(0.1)
         return max(0.0, min(due))
@@ -284,14 +293,30 @@ class Daemon:
         scrubbing = isinstance(checkpoints.busy, ScrubJob)
         if plan.give_up or (scrubbing and not scrubs.settings.enabled):
             self._parts.worker.give_up()
+        # One thing at a time is read: what is new first, then backups, then what is known.
+        reading = checkpoints.busy is not None and not scrubbing
+        copying = self._give_copying(waiting=plan.waiting or reading)
+        if copying and scrubbing:
+            self._parts.worker.give_up()
         if checkpoints.busy is not None:
             return
-        job = plan.job or scrubs.next_job(waiting=plan.waiting)
+        job = plan.job or scrubs.next_job(waiting=plan.waiting or copying)
         if job is not None:
             checkpoints.busy = job
             self._parts.worker.submit(job)
             if isinstance(job, VerifyJob | ScrubJob):
                 log.debug("reading", checkpoint=job.checkpoint, job=type(job).__name__)
+
+    def _give_copying(self, *, waiting: bool) -> bool:
+        """Let the backup task begin what is next; return whether it copies."""
+        backups = self._parts.backups
+        if backups.must_give_up():
+            self._parts.copying.give_up()
+        job = backups.next_job(waiting=waiting)
+        if job is not None:
+            backups.busy = job
+            self._parts.copying.submit(job)
+        return isinstance(backups.busy, CopyJob)
 
     def _rescan(self) -> None:
         self._next_rescan = time.monotonic() + self._parts.watch.rescan_seconds
@@ -330,10 +355,14 @@ class Daemon:
                 self._parts.scrubs.on_scrubbed(message)
             case Snapshotted():
                 self._parts.checkpoints.on_snapshotted(message)
+            case BackupDone():
+                self._parts.backups.on_done(message)
             case StatesRead():
                 self._parts.curriculum.on_states(message)
             case TrackerPolled():
                 self._parts.tracker.on_polled(message)
+            case LogRead():
+                self._parts.logs.on_read(message)
             case AlertClosed():
                 self._parts.storage.close(message.closed)
             case _:
@@ -392,6 +421,8 @@ class Daemon:
                 self._deferred
                 or self._parts.checkpoints.waiting()
                 or not self._parts.curriculum.ready
+                or not self._parts.logs.ready
+                or self._parts.backups.waiting()
             ):
                 return False
             if self.setup.settings.trackers.wandb.enabled and self._parts.tracker.view is None:

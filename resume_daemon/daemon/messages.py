@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from resume_daemon.alerting.outbox import Closed
     from resume_daemon.curriculum.snapshot import SnapshotIndex
     from resume_daemon.curriculum.state import StateRead
+    from resume_daemon.daemon.backup_task import BackupJob, BackupResult
+    from resume_daemon.log_events.events import LogEvent
+    from resume_daemon.log_events.follow import Position
     from resume_daemon.scrub import Scrub
     from resume_daemon.trackers.view import TrackerView
     from resume_daemon.verification import Verification
@@ -58,6 +61,14 @@ class Snapshotted:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupDone:
+    """The backup task did a job, or could not."""
+
+    job: BackupJob
+    result: BackupResult | ResumeDaemonError
+
+
+@dataclass(frozen=True, slots=True)
 class StatesRead:
     """The curriculum files were read; only those that changed, or that cannot be read."""
 
@@ -69,6 +80,22 @@ class TrackerPolled:
     """The tracker's logs were read."""
 
     view: TrackerView
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event of a trainer's log, and up to where that log was read then."""
+
+    path: str
+    event: LogEvent
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class LogRead:
+    """The trainer's logs were read."""
+
+    told: tuple[Told, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +119,10 @@ Message = (
     | Verified
     | Scrubbed
     | Snapshotted
+    | BackupDone
     | StatesRead
     | TrackerPolled
+    | LogRead
     | AlertClosed
     | TaskEnded
 )

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resume_daemon.alerting.secrets import Secret, load_secret
 from resume_daemon.alerting.sinks import TIMEOUT, create
+from resume_daemon.backup.address import check_apart, folder_of, parse_address
+from resume_daemon.backup.metrics import greater_is_better
+from resume_daemon.backup.policy import Rules
 from resume_daemon.config.reload import compare
 from resume_daemon.config.settings import Webhook
 from resume_daemon.curriculum.schemas import Schema, known_schemas
 from resume_daemon.daemon import scrubbing
+from resume_daemon.daemon.backup_keeper import Policy
+from resume_daemon.daemon.backup_task import Place
 from resume_daemon.errors import UsageError
 from resume_daemon.limits import Limits
 from resume_daemon.reading.scan import ReadOptions
+from resume_daemon.run_directory import check_run
 from resume_daemon.state_directory import StateDirectory, choose_state_directory
 from resume_daemon.verification import Depth, Options
 from resume_daemon.watching import settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from resume_daemon.alerting.sinks import Sink
     from resume_daemon.config.settings import Settings
+
+__all__ = ["Setup", "check_run", "make_schemas", "make_setup", "make_sinks"]
 
 _MIB = 1024 * 1024
 
@@ -75,6 +83,28 @@ class Setup:
             bytes_per_second=max(int(scrub.mib_per_second * _MIB), 1),
         )
 
+    def backups(self) -> Policy:
+        """Return which backups are kept, and where."""
+        backup, verify = self.settings.backup, self.settings.verify
+        place = None
+        if backup.to is not None:
+            limits = [each for each in (verify.read_mib_per_second, backup.mib_per_second) if each]
+            place = Place(
+                address=parse_address(backup.to),
+                folder=folder_of(self.run),
+                hard_links=backup.hard_links,
+                bytes_per_second=max(int(min(limits) * _MIB), 1) if limits else None,
+                keep_page_cache=verify.keep_page_cache,
+            )
+        rules = Rules(
+            newest=backup.newest,
+            every=backup.every,
+            keep_every=backup.keep_every,
+            best=backup.best,
+            greater_is_better=greater_is_better(backup.metric, backup.greater_is_better),
+        )
+        return Policy(place, rules, backup.metric)
+
     def settle(self, *, once: bool) -> settle.Settings:
         """Return how long a checkpoint must be quiet; ``--once`` gives nothing time to go on."""
         watch = self.settings.watch
@@ -100,6 +130,8 @@ def make_setup(settings: Settings, environ: Mapping[str, str] = os.environ) -> S
             "watch", None, "no run directory is given", hint="Name one, or set `run:` in the file."
         )
     run = check_run(settings.run)
+    if settings.backup.to is not None:
+        check_apart(parse_address(settings.backup.to), run)
     return Setup(
         settings=settings,
         run=run,
@@ -108,35 +140,6 @@ def make_setup(settings: Settings, environ: Mapping[str, str] = os.environ) -> S
         sinks=make_sinks(settings, environ),
         schemas=make_schemas(settings),
     )
-
-
-def check_run(
-    run: Path, operation: str = "watch", *, missing: str = "`--wait` waits until it is there."
-) -> Path:
-    """Return the run directory with its links resolved.
-
-    Args:
-        run: What the user gave.
-        operation: What it is needed for, as a verb phrase.
-        missing: What to do where it is not there.
-
-    Raises:
-        UsageError: It is missing, no directory, or cannot be listed.
-    """
-    try:
-        with os.scandir(run):
-            pass
-    except FileNotFoundError as error:
-        reason, hint = "there is no such directory", missing
-        raise UsageError(operation, run, reason, hint=hint) from error
-    except NotADirectoryError as error:
-        reason, hint = "it is a file, or lies below one", "Give the trainer's output directory."
-        raise UsageError(operation, run, reason, hint=hint) from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        hint = "Give this user read permission, or run it as the training user."
-        raise UsageError(operation, run, reason, hint=hint) from error
-    return Path(os.path.realpath(run))
 
 
 def make_sinks(settings: Settings, environ: Mapping[str, str] = os.environ) -> tuple[Sink, ...]:

@@ -137,6 +137,9 @@ class TrackerKeeper:
         if self.view is None or not self.view.segments:
             return
         rows = self._segment_rows(self.view)
+        # The trainer's own note of a save stands until the log has the row: both say the same.
+        known_segments = {segment.segment for segment in self.view.segments}
+        told = {p.trainer_step: p for p in self.view.told if p.segment in known_segments}
         state = self._recorder.state
         records: list[tuple[str, dict[str, Any]]] = []
         for name, checkpoint in state.checkpoints.items():
@@ -144,6 +147,8 @@ class TrackerKeeper:
                 continue
             known = state.pair_at_checkpoint.get(name)
             pair = pair_of_checkpoint(checkpoint.step, changed[name] / 1e9, rows)
+            if pair is None:
+                pair = told.get(checkpoint.step)
             if pair is not None and not (known is not None and _is_same(known, pair)):
                 records.append(("pair", self._fields(pair, name)))
         if records:

@@ -11,6 +11,8 @@ import structlog
 
 from resume_daemon.daemon.messages import TrackerPolled
 from resume_daemon.errors import ResumeDaemonError, VanishedError
+from resume_daemon.integrations.step_pairs import read_pairs
+from resume_daemon.steps import StepPair
 from resume_daemon.trackers import wandb_debug_log, wandb_local
 from resume_daemon.trackers.attribution import belonging
 from resume_daemon.trackers.view import Dropped, TrackerView
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from resume_daemon.config.settings import Wandb
     from resume_daemon.daemon.messages import Message
     from resume_daemon.daemon.supervision import Stopping
-    from resume_daemon.steps import StepPair
+    from resume_daemon.integrations.step_pairs import TrainerPair
     from resume_daemon.trackers.wandb_debug_log import DebugPosition
     from resume_daemon.trackers.wandb_discovery import Found
     from resume_daemon.trackers.wandb_local import SegmentState
@@ -116,6 +118,7 @@ class TrackerTask:
             segments=tuple(self._states[name] for name in names if name in self._states),
             paths={segment.name: segment for segment in self._segments},
             pairs=tuple(pairs),
+            told=tuple(_told(pair) for pair in read_pairs(self._run) if pair.segment in names),
             dropped=dict(self._dropped),
             undecided=self._undecided,
         )
@@ -184,3 +187,14 @@ class TrackerTask:
                 first=before.first if before else (first.step, first.current),
                 last=(last.step, last.current),
             )
+
+
+def _told(pair: TrainerPair) -> StepPair:
+    return StepPair(
+        tracker="wandb",
+        run_id=pair.run_id,
+        segment=pair.segment,
+        tracker_step=pair.tracker_step,
+        trainer_step=pair.trainer_step,
+        offset=0,
+    )

@@ -13,9 +13,11 @@ from resume_daemon.curriculum.collect import collect
 from resume_daemon.curriculum.snapshot import CURRICULUM, SnapshotIndex, write_snapshot
 from resume_daemon.daemon.messages import Scrubbed, Snapshotted, UnwrittenError, Verified
 from resume_daemon.errors import CancelledError, ChangedError, ResumeDaemonError
-from resume_daemon.layouts.registry import list_checkpoint
+from resume_daemon.files import read_bounded
+from resume_daemon.layouts.registry import layout_of, list_checkpoint
 from resume_daemon.reading.priority import lower_priority
 from resume_daemon.scrub import Scrub, scrub
+from resume_daemon.small_files import worth_keeping
 from resume_daemon.verification import Options, References, verify
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from resume_daemon.curriculum.versions import VersionStore
     from resume_daemon.daemon.messages import Message
     from resume_daemon.daemon.supervision import Stopping
+    from resume_daemon.listing import Listing
     from resume_daemon.manifest import Manifest
+    from resume_daemon.small_files import SmallFiles
     from resume_daemon.verification import Verification
 
 log = structlog.get_logger()
@@ -56,12 +60,16 @@ class ScrubJob:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotJob:
-    """Keep the small files of a checkpoint and the curriculum state that belongs to it."""
+    """Keep the small files of a checkpoint and the curriculum state that belongs to it.
+
+    Of one that is sound, further small files are kept for a repair.
+    """
 
     checkpoint: str
     step: int
     fingerprint: str
     curriculum: Mapping[str, Assignment]
+    sound: bool = False
 
 
 Job = VerifyJob | ScrubJob | SnapshotJob
@@ -73,6 +81,7 @@ class Worker:
     Args:
         run: The run directory.
         snapshots: Where snapshots go.
+        small_files: Where small files of sound checkpoints are kept.
         versions: Where the contents of curriculum states are kept.
         configuration: Globs of the user's configuration files.
         options: How checkpoints are verified.
@@ -85,6 +94,7 @@ class Worker:
         run: Path,
         *,
         snapshots: Path,
+        small_files: SmallFiles,
         versions: VersionStore,
         configuration: Sequence[str],
         options: Options,
@@ -94,6 +104,7 @@ class Worker:
         self.options = options
         self._run = run
         self._snapshots = snapshots
+        self._small_files = small_files
         self._versions = versions
         self._configuration = configuration
         self._idle = idle
@@ -191,7 +202,17 @@ class Worker:
             contents[CURRICULUM + file] = self._versions.get(assignment.digest)
         index = SnapshotIndex(job.checkpoint, job.step, curriculum=job.curriculum)
         try:
+            if job.sound:
+                self._keep_small_files(listing)
             return write_snapshot(self._snapshots, contents, index)
         except OSError as error:
             reason = error.strerror or str(error)
             raise UnwrittenError("write a snapshot to", self._snapshots, reason) from error
+
+    def _keep_small_files(self, listing: Listing) -> None:
+        layout = layout_of(listing)
+        if layout is None:
+            return
+        for name in worth_keeping(listing, layout.parts(listing)):
+            self._small_files.add(read_bounded(listing.path(name)))
+        self._small_files.prune()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from resume_daemon.demo.learning import SEED
-from resume_daemon.demo.torch_archive import NumpyArray
+from resume_daemon.formats.torch_archive import NumpyArray
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,7 +20,7 @@ from resume_daemon.demo.learning import (
 )
 from resume_daemon.demo.random_states import random_states
 from resume_daemon.demo.safetensors_file import safetensors_file
-from resume_daemon.demo.torch_archive import Enumerated, Instance, torch_archive
+from resume_daemon.formats.torch_archive import Enumerated, Instance, torch_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,8 @@ import re
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Final
-
-import structlog
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.files import read_error
@@ -22,10 +21,13 @@ from resume_daemon.layouts.base import Around, Layout, Role
 from resume_daemon.listing import list_directory, list_files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from resume_daemon.layouts.base import Missing
     from resume_daemon.listing import Listing
+
+T = TypeVar("T")
 
 ENTRY_POINT_GROUP = "resume_daemon.layouts"
 
@@ -75,6 +77,8 @@ def layouts() -> tuple[Layout, ...]:
         try:
             found[point.name] = point.load()()
         except Exception:  # noqa: BLE001 - foreign code may raise anything
+            import structlog  # noqa: PLC0415 - 0.1 s, and every installed layout can be loaded
+
             structlog.get_logger().exception("layout cannot be loaded", layout=point.name)
     return tuple(found.values())
 
@@ -131,10 +135,19 @@ def is_checkpoint_name(name: str) -> bool:
 
     A run may hold a hundred thousand files that are none, so all patterns are tried as one.
     """
-    pattern, others = _names(layouts())
-    if pattern.fullmatch(name) is None and all(each.step_of(name) is None for each in others):
-        return False
-    return not any(each.is_staging(name) for each in layouts())
+    return any(_checkpoint_names((name,), str))
+
+
+def _checkpoint_names(entries: Iterable[T], name_of: Callable[[T], str]) -> Iterator[T]:
+    """Yield those whose names some layout gives its checkpoints, and that are not staging."""
+    every = layouts()
+    pattern, others = _names(every)
+    for entry in entries:
+        name = name_of(entry)
+        if pattern.fullmatch(name) is None and all(each.step_of(name) is None for each in others):
+            continue
+        if not any(each.is_staging(name) for each in every):
+            yield entry
 
 
 @cache
@@ -143,7 +156,7 @@ def _names(every: tuple[Layout, ...]) -> tuple[re.Pattern[str], tuple[Layout, ..
     plain = [each for each in every if type(each).step_of is Layout.step_of]
     others = tuple(each for each in every if type(each).step_of is not Layout.step_of)
     patterns = [pattern.pattern for each in plain for pattern in (*each.names, *each.files)]
-    joined = "|".join(f"(?:{each})" for each in patterns).replace("(?P<step>", "(?:")
+    joined = "|".join(f"(?:{each})" for each in dict.fromkeys(patterns)).replace("(?P<step>", "(?:")
     return re.compile(joined, re.ASCII), others
 
 
@@ -156,7 +169,7 @@ def checkpoints_in(run: Path) -> list[str]:
     found = []
     try:
         with os.scandir(run) as entries:
-            named = [entry for entry in entries if is_checkpoint_name(entry.name)]
+            named = list(_checkpoint_names(entries, attrgetter("name")))
     except OSError as error:
         raise read_error(error, run) from error
     for entry in named:

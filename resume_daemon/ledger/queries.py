@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from resume_daemon.conditions import Condition
-from resume_daemon.findings import Severity
+from resume_daemon.findings import Severity, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -93,6 +93,24 @@ class PairState:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupState:
+    """The latest that became of one backup.
+
+    ``phase`` is ``verified`` (all of it is at the destination, read back) or ``dropped``;
+    ``content`` is the digest of what the checkpoint consists of.
+    """
+
+    id: str
+    destination: str
+    checkpoint: str
+    step: int | None
+    content: str
+    phase: str
+    at: datetime
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class FiringState:
     """A condition that fires now; ``since`` is when it started to, not its latest record."""
 
@@ -148,6 +166,8 @@ class RunState:
         seq: The newest record that was applied, 0 for none.
         digest: Its digest.
         checkpoints: Latest verdict by checkpoint.
+        sound: Latest verdict by checkpoint that was sound; it may be worse by now.
+        backups: Latest that became of each backup, by its destination and id.
         scrubs: Latest scrub by checkpoint.
         snapshots: Latest snapshot by checkpoint.
         pair_at_checkpoint: Newest step pair by checkpoint.
@@ -156,11 +176,14 @@ class RunState:
         daemon: The last daemon event, or None.
         server: What the tracker's server last said, or None.
         curriculum: Versions by (file, digest), the latest seen last.
+        log_positions: By path of a trainer's log, its inode and up to where it was read.
     """
 
     seq: int = 0
     digest: str = ""
     checkpoints: dict[str, CheckpointState] = field(default_factory=dict)
+    sound: dict[str, CheckpointState] = field(default_factory=dict)
+    backups: dict[tuple[str, str], BackupState] = field(default_factory=dict)
     scrubs: dict[str, ScrubState] = field(default_factory=dict)
     snapshots: dict[str, SnapshotState] = field(default_factory=dict)
     pair_at_checkpoint: dict[str, PairState] = field(default_factory=dict)
@@ -169,6 +192,7 @@ class RunState:
     daemon: DaemonEvent | None = None
     server: ServerState | None = None
     curriculum: dict[tuple[str, str], CurriculumVersion] = field(default_factory=dict)
+    log_positions: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def apply(self, record: Record) -> None:
         """Take one record in; kinds that say nothing about the present only move ``seq``."""
@@ -187,10 +211,17 @@ class RunState:
                 self._snapshot(record)
             case "pair":
                 self._pair(record)
+            case "backup":
+                self._backup(record)
             case "drift" | "condition":
                 self._condition(record)
             case "curriculum":
                 self._curriculum(record)
+            case "trainer":
+                get = record.fields.get
+                path, inode, offset = _text(get("file")), get("inode"), get("offset")
+                if path is not None and type(inode) is int and type(offset) is int:
+                    self.log_positions[path] = (inode, offset)
             case "tracker":
                 get = record.fields.get
                 self.server = ServerState(
@@ -237,6 +268,25 @@ class RunState:
             since=before.since if before is not None and same else record.at,
             seq=record.seq,
             why=_text(get("why")) or "",
+        )
+        if verdict == Verdict.SOUND:
+            self.sound[name] = self.checkpoints[name]
+
+    def _backup(self, record: Record) -> None:
+        get = record.fields.get
+        identity, phase = _text(get("backup")), _text(get("phase"))
+        if identity is None or phase not in {"verified", "dropped"}:
+            return  # What failed changes nothing of what is there.
+        destination = _text(get("destination")) or ""
+        self.backups[destination, identity] = BackupState(
+            id=identity,
+            destination=destination,
+            checkpoint=_text(get("checkpoint")) or "",
+            step=_integer(get("step")),
+            content=_text(get("content")) or "",
+            phase=phase,
+            at=record.at,
+            seq=record.seq,
         )
 
     def _snapshot(self, record: Record) -> None:

@@ -53,6 +53,18 @@ BEYOND_VLLM = Code(
 )
 
 
+NO_ROOM = Code(
+    "RD819",
+    "no-room-for-a-prompt",
+    Severity.WARNING,
+    "The longest completion leaves no room for a prompt",
+    "Nothing says how long a prompt may be, as TRL from 0.28 on does not, and the longest "
+    "completion alone fills what there is: with any prompt before it, it reaches beyond.",
+    "Lower max_completion_length by the longest prompt of the dataset, or raise the limit.",
+    "TRL 1.16 grpo_config.py has no max_prompt_length",
+)
+
+
 class Strategy(StrEnum):
     """How a sequence is divided between prompt and completion."""
 
@@ -162,6 +174,16 @@ def check(prompt: Setting, completion: Setting, limits: Sequence[Limit]) -> Iter
             severity=Severity.ERROR if graver else None,
             hint=_hint(given, limit, smallest, limits),
         )
+
+
+def check_completion(completion: Setting, limits: Sequence[Limit]) -> Iterator[Finding]:
+    """Yield a finding for each limit that a completion fills alone, where no prompt is known."""
+    for limit in limits:
+        if completion.value >= limit.tokens:
+            yield NO_ROOM.finding(
+                f"{told(completion)} leaves no room for a prompt in {told(limit.setting)}",
+                file=None if completion.source.path is None else str(completion.source.path),
+            )
 
 
 def fitting(prompt: Setting, completion: Setting, limits: Sequence[Limit]) -> Iterator[str]:

@@ -1,21 +1,15 @@
-"""What changed between two segments of one run, and whether that makes it another experiment.
-
-| grade | what changed |
-| --- | --- |
-| error | the base model, the adapter's rank or targets: what was saved fits it no more |
-| warning | what decides the losses: learning rate and schedule, KL weight, loss, lengths, seeds, |
-| | data, sampling, sizes of batches and groups, precision |
-| info | everything else: how often it logs, saves and evaluates, where it reports to |
-"""
+"""What changed between two segments of one run; ``grades`` says how much each change matters."""
 
 from __future__ import annotations
 
-import math
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from resume_daemon.findings import Code, Severity
+from resume_daemon.parameters.compare import same
+from resume_daemon.parameters.grades import OF_ONE_START, grade
 from resume_daemon.parameters.wording import shown
 
 if TYPE_CHECKING:
@@ -53,118 +47,9 @@ HARMLESS_CHANGED = Code(
     "Nothing, unless the script gives the parameter a meaning of its own.",
 )
 
-_MODEL: Final = frozenset(
-    {
-        "model",
-        "model_name",
-        "model_name_or_path",
-        "model_id",
-        "base_model",
-        "base_model_name_or_path",
-        "_name_or_path",
-        "lora_rank",
-        "lora_r",
-        "r",
-        "lora_target_modules",
-        "target_modules",
-        "modules_to_save",
-        "peft_type",
-        "use_dora",
-        "vocab_size",
-        "hidden_size",
-        "num_hidden_layers",
-    }
-)
-_EXPERIMENT: Final = frozenset(
-    {
-        # The optimizer and its schedule.
-        "learning_rate",
-        "lr_scheduler_type",
-        "lr_scheduler_kwargs",
-        "warmup_steps",
-        "warmup_ratio",
-        "max_steps",
-        "num_train_epochs",
-        "optim",
-        "optim_args",
-        "weight_decay",
-        "adam_beta1",
-        "adam_beta2",
-        "adam_epsilon",
-        "max_grad_norm",
-        # Batches.
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "generation_batch_size",
-        "steps_per_generation",
-        "num_generations",
-        "num_iterations",
-        # The loss.
-        "beta",
-        "kl_coef",
-        "epsilon",
-        "epsilon_high",
-        "delta",
-        "loss_type",
-        "scale_rewards",
-        "reward_weights",
-        "importance_sampling_level",
-        "mask_truncated_completions",
-        "top_entropy_quantile",
-        "sync_ref_model",
-        "ref_model_mixup_alpha",
-        "ref_model_sync_steps",
-        "disable_dropout",
-        # Sampling and lengths.
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "repetition_penalty",
-        "max_prompt_length",
-        "max_completion_length",
-        "max_seq_length",
-        "script_max_prompt_length",
-        "script_max_completion_length",
-        "length_allocation_strategy",
-        "vllm_max_model_length",
-        # Chance and data.
-        "seed",
-        "data_seed",
-        "full_determinism",
-        "dataset",
-        "dataset_name",
-        "dataset_path",
-        "dataset_config_name",
-        "dataset_split",
-        "shuffle_dataset",
-        # Adapter and precision.
-        "lora_alpha",
-        "lora_dropout",
-        "use_rslora",
-        "bf16",
-        "fp16",
-        "torch_dtype",
-    }
-)
-_OF_ONE_START: Final = frozenset(
-    {
-        "output_dir",
-        "logging_dir",
-        "run_name",
-        "resume_from_checkpoint",
-        "local_rank",
-        "overwrite_output_dir",
-        "distributed_state",
-        "deepspeed_plugin",
-        "hub_token",
-        "push_to_hub_token",
-        "transformers_version",
-        "_n_gpu",
-        "__cached__setup_devices",
-    }
-)
-"""What belongs to one start of the trainer and is meant to differ, or what is no parameter."""
+_MODEL_NAMES: Final = frozenset({"model", "model_id", "model_name_or_path"})
+_CACHED_MODEL: Final = re.compile(r"(?:^|/)models--([^/]+)(?:/|$)")
+"""huggingface_hub keeps ``Qwen/Qwen3-8B`` as ``models--Qwen--Qwen3-8B/snapshots/<commit>``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +58,7 @@ class Segment:
 
     Attributes:
         name: What a person knows it by ("checkpoint-20").
-        values: Parameters by the trainer's name, plain values.
+        values: Parameters by the name that ``names.canonical`` gives them, plain values.
     """
 
     name: str
@@ -190,37 +75,46 @@ class Change:
     severity: Severity
 
 
-def grade(name: str) -> Severity:
-    """Return how much a change of a parameter matters; see the table of this module."""
-    if name in _MODEL:
-        return Severity.ERROR
-    return Severity.WARNING if name in _EXPERIMENT else Severity.INFO
-
-
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
     """Yield what both have and do not agree on, the gravest first, then by name.
 
     What only one of them has is no change: releases of the trainer add and remove parameters.
     """
-    names = (before.keys() & after.keys()) - _OF_ONE_START
+    names = (before.keys() & after.keys()) - OF_ONE_START
     found = [
-        Change(name, before[name], after[name], grade(name))
+        Change(name, before[name], after[name], severity)
         for name in names
-        if not _same(before[name], after[name])
+        if (severity := _difference(name, before[name], after[name])) is not None
     ]
     order = list(Severity)
     yield from sorted(found, key=lambda each: (order.index(each.severity), each.name))
 
 
-def check(segments: Sequence[Segment]) -> Iterator[Finding]:
-    """Yield a finding for each grade of each seam at which something changed."""
+def seams(segments: Sequence[Segment]) -> Iterator[Change]:
+    """Yield every change at every seam."""
+    for before, after in pairwise(segments):
+        yield from changes(before.values, after.values)
+
+
+def check(segments: Sequence[Segment], known: Iterable[Change] = ()) -> Iterator[Finding]:
+    """Yield a finding for each grade of each seam at which something changed.
+
+    Args:
+        segments: Of one run, the oldest first.
+        known: Changes that are told already: a tracker repeats what the checkpoints say.
+    """
+    told = {(each.name, shown(each.before), shown(each.after)) for each in known}
     codes = {
         Severity.ERROR: MODEL_CHANGED,
         Severity.WARNING: EXPERIMENT_CHANGED,
         Severity.INFO: HARMLESS_CHANGED,
     }
     for before, after in pairwise(segments):
-        found = tuple(changes(before.values, after.values))
+        found = [
+            each
+            for each in changes(before.values, after.values)
+            if (each.name, shown(each.before), shown(each.after)) not in told
+        ]
         for severity, code in codes.items():
             if graded := [each for each in found if each.severity is severity]:
                 yield code.finding(
@@ -232,23 +126,44 @@ def _listed(found: Iterable[Change]) -> str:
     return "; ".join(f"{each.name} {shown(each.before)} -> {shown(each.after)}" for each in found)
 
 
+def _difference(name: str, before: Any, after: Any) -> Severity | None:
+    """Return how much it matters that two values are not the same; None where they are."""
+    if _same(before, after):
+        return None
+    if name in _MODEL_NAMES and isinstance(before, str) and isinstance(after, str):
+        one, other = _model(before), _model(after)
+        if one == other:
+            return None
+        # A copy on disk is mostly called as the model is on the hub, and may be another.
+        if one.rpartition("/")[2].lower() == other.rpartition("/")[2].lower():
+            return Severity.WARNING
+    return grade(name)
+
+
+def _model(name: str) -> str:
+    """Return a model's name on the hub, where a path leads into the hub's cache; else the name."""
+    found = _CACHED_MODEL.search(name)
+    return found[1].replace("--", "/", 1) if found else name.rstrip("/")
+
+
 def _same(one: Any, other: Any) -> bool:
-    """Return whether two values mean the same: 1 and 1.0, lists and tuples, NaN and NaN."""
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        pairs = zip(one, other, strict=False)
-        return len(one) == len(other) and all(_same(a, b) for a, b in pairs)
-    if isinstance(one, (set, frozenset)) or isinstance(other, (set, frozenset)):
-        return bool(_as_set(one) == _as_set(other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return bool(one == other or (math.isnan(one) and math.isnan(other)))
-    return bool(one == other)
+    """Return whether two values mean the same; what a command line says is text, 6e-6 as any."""
+    if isinstance(one, str) != isinstance(other, str):
+        return _said(one, other) if isinstance(one, str) else _said(other, one)
+    return same(one, other)
 
 
-def _as_set(value: Any) -> Any:
-    # Target modules are a set in one release of peft and a list in its file.
-    iterable = isinstance(value, (list, tuple, set, frozenset))
-    return frozenset(map(str, value)) if iterable else value
+def _said(text: str, value: Any) -> bool:
+    """Return whether a text says a value that is none."""
+    plain = text.strip()
+    if value is None or isinstance(value, bool):
+        words = {None: ("none", "null", ""), True: ("true", "1"), False: ("false", "0")}
+        return plain.lower() in words[value]
+    if isinstance(value, (int, float)):
+        try:
+            return float(plain) == value
+        except ValueError:
+            return False
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return sorted(plain.replace(",", " ").split()) == sorted(map(str, value))
+    return False

@@ -54,6 +54,8 @@ class Setting:
             could be replaced there without touching anything else; else None.
         certain: False where it is computed when the training starts, so that ``value`` is only
             what can be said without running anything.
+        also: Names of other settings that the same text stands for, so that whoever replaces it
+            changes all of them.
         scope: What it belongs to in that file: a class's name, a key path, a command; or "".
     """
 
@@ -64,3 +66,4 @@ class Setting:
     span: tuple[int, int] | None = None
     certain: bool = True
     scope: str = ""
+    also: tuple[str, ...] = ()

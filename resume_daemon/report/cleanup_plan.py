@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from resume_daemon.cleanup.survey import Survey
+    from resume_daemon.cleanup.undo import PutBack
     from resume_daemon.cleanup.values import Outcome, Removal
 
 _SHOWN = 10
@@ -41,17 +43,18 @@ def _plan(found: Survey) -> Iterator[str]:
     yield "Run again with --apply to do it." if found.plan.removals else "nothing to clean up"
 
 
-def outcome_lines(outcomes: Sequence[Outcome], place: Path | None) -> list[str]:
+def outcome_lines(outcomes: Sequence[Outcome], place: Path | None, run: str) -> list[str]:
     """Return what was done and what was not.
 
     Args:
         outcomes: Of all removals of a plan.
         place: Where things were set aside, or None.
+        run: The run, as the user named it.
     """
-    return [plain(line) for line in _outcomes(outcomes, place)]
+    return [plain(line) for line in _outcomes(outcomes, place, run)]
 
 
-def _outcomes(outcomes: Sequence[Outcome], place: Path | None) -> Iterator[str]:
+def _outcomes(outcomes: Sequence[Outcome], place: Path | None, run: str) -> Iterator[str]:
     for heading, group in _groups([each.removal for each in outcomes if each.done]):
         word = "deleted" if group[0].action.value == "delete" else "set aside"
         yield f"{word}: {heading}"
@@ -61,7 +64,18 @@ def _outcomes(outcomes: Sequence[Outcome], place: Path | None) -> Iterator[str]:
         yield from _paths([f"{each.removal.path}  {each.why}" for each in left])
     if place is not None:
         yield f"what was set aside is in {place}"
-        yield "  index.json there says where it was; delete the directory when you miss nothing"
+        yield f"  put it back: resume-daemon cleanup {shlex.quote(run)} --undo {place.name}"
+        yield "  delete the directory when you miss nothing"
+
+
+def put_back_lines(every: Sequence[PutBack]) -> list[str]:
+    """Return what was put back and what was not."""
+    left = [each for each in every if not each.done]
+    lines = [f"put back: {len(every) - len(left)}"]
+    if left:
+        lines.append(f"not put back, and still where it was set aside: {len(left)}")
+        lines += _paths([f"{each.path}  {each.why}" for each in left])
+    return [plain(line) for line in lines]
 
 
 def _groups(removals: Sequence[Removal]) -> Iterator[tuple[str, list[Removal]]]:

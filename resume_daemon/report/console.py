@@ -49,13 +49,23 @@ def checkpoint_table(state: RunState, *, last: int | None = None) -> Table:
         state: The ledger's fold.
         last: Only so many of the newest, with a line for each; None shows all, in full.
     """
+    return rows_table(rows(state)[-last if last else None :], short=bool(last))
+
+
+def rows_table(shown: Sequence[Row], *, short: bool = False) -> Table:
+    """Return the table of some checkpoints.
+
+    Args:
+        shown: The rows.
+        short: Each in one line; otherwise in full.
+    """
     table = narrow_table()
     table.add_column("checkpoint", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for name in ("stage", "W&B", "trainer", "drift"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("why", overflow="fold")
-    for row in rows(state)[-last if last else None :]:
+    for row in shown:
         table.add_row(
             plain(row.checkpoint),
             verdict_text(row.verdict),
@@ -64,7 +74,7 @@ def checkpoint_table(state: RunState, *, last: int | None = None) -> Table:
             _number(row.trainer_step),
             Text(_number(row.drift), style="bold red" if row.drift else ""),
             # In the cell: a column that may not wrap would take its room from all others.
-            Text(plain(row.why), no_wrap=bool(last), overflow="ellipsis" if last else "fold"),
+            Text(plain(row.why), no_wrap=short, overflow="ellipsis" if short else "fold"),
         )
     return table
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from resume_daemon.ledger.record import rfc3339
 
 if TYPE_CHECKING:
-    from resume_daemon.ledger.queries import RunState
+    from resume_daemon.ledger.queries import BackupState, RunState
+
+_SHOWN_BACKUPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +99,32 @@ def firing_as_json(state: RunState) -> list[dict[str, Any]]:
         }
         for key, firing in state.firing.items()
     ]
+
+
+def backups_as_json(state: RunState) -> list[dict[str, Any]]:
+    """Return the backups that the daemon made and that it did not drop since, the newest first."""
+    return [
+        {
+            "backup": each.id,
+            "checkpoint": each.checkpoint,
+            "step": each.step,
+            "destination": each.destination,
+            "at": rfc3339(each.at),
+        }
+        for each in _backups(state)
+    ]
+
+
+def backups_line(state: RunState) -> str:
+    """Return one line of how many backups there are and of what; empty where there is none."""
+    found = _backups(state)
+    if not found:
+        return ""
+    names = ", ".join(each.checkpoint for each in found[:_SHOWN_BACKUPS])
+    more = f" and {len(found) - _SHOWN_BACKUPS} more" if len(found) > _SHOWN_BACKUPS else ""
+    return f"backed up to {found[0].destination}: {names}{more}"
+
+
+def _backups(state: RunState) -> list[BackupState]:
+    found = [each for each in state.backups.values() if each.phase == "verified"]
+    return sorted(found, key=lambda each: each.seq, reverse=True)

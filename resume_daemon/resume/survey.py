@@ -22,7 +22,7 @@ from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.registry import checkpoints_in, layout_of, list_checkpoint, step_of
 from resume_daemon.ledger.queries import RunState, fold
 from resume_daemon.ledger.reader import read_records
-from resume_daemon.manifest import read_manifest
+from resume_daemon.manifest import read_manifest, recorded_manifest
 from resume_daemon.resume.plan import (
     Candidate,
     CurriculumPoint,
@@ -69,11 +69,13 @@ class Wishes:
         degraded: Whether a degraded checkpoint will do.
         anew: Whether every byte is read again, also where nothing was touched since a daemon did.
         run_id: The tracker's run to go on with, where the ledger knows several.
+        checkpoint: Name of the only checkpoint that is considered, or None for all of them.
     """
 
     degraded: bool = False
     anew: bool = False
     run_id: str | None = None
+    checkpoint: str | None = None
 
 
 def survey(
@@ -82,7 +84,10 @@ def survey(
     wishes: Wishes = Wishes(),
     *,
     options: Options | None = None,
+    names: Sequence[str] | None = None,
+    known: RunState | None = None,
     watch: Callable[[Path], Callable[[int], None]] = lambda _: lambda _: None,
+    judged: Mapping[str, Verification] | None = None,
 ) -> ResumePlan:
     """Return the resume plan of a run; nothing is changed.
 
@@ -91,18 +96,32 @@ def survey(
         state: Where the daemon's files are, or None where none has watched.
         wishes: What the user asks for.
         options: How a checkpoint is verified where that has to be done; None for every byte.
+        names: Its checkpoints, where they are known already: a run may hold 100,000 other files.
+        known: What its ledger says, where that was read already; None to read it.
         watch: Told of each checkpoint that is read; what it returns is told the bytes.
+        judged: What is known, or expected, of checkpoints, by name: these are not read.
 
     Raises:
         ResumeDaemonError: The run cannot be listed, or its ledger cannot be read.
     """
-    names = checkpoints_in(run)
-    known = fold(read_records(state.ledger)) if state is not None else RunState()
+    names = checkpoints_in(run) if names is None else names
+    if known is None:
+        known = fold(read_records(state.ledger)) if state is not None else RunState()
     steps = {name: _step(name, known) for name in names}
     order = newest_first(steps)
     accept = {Verdict.SOUND} | ({Verdict.DEGRADED} if wishes.degraded else set())
-    judge = _Judge(run, state, steps, options or Options(), watch=watch, anew=wishes.anew)
-    chosen = choose(judge.candidates(order), accept=frozenset(accept))
+    verdicts = None if wishes.anew else CachedVerdicts({run: known})
+    judge = _Judge(
+        run,
+        state,
+        steps,
+        options or Options(),
+        watch=watch,
+        verdicts=verdicts,
+        judged=judged or {},
+    )
+    candidates = judge.candidates(order, only=wishes.checkpoint)
+    chosen = choose(candidates, accept=frozenset(accept))
     looked_at = len(chosen.refused) + (chosen.candidate is not None)
     doubts: list[str] = []
     plan = ResumePlan(
@@ -140,18 +159,22 @@ class _Judge:
         options: Options,
         *,
         watch: Callable[[Path], Callable[[int], None]],
-        anew: bool,
+        verdicts: CachedVerdicts | None,
+        judged: Mapping[str, Verification],
     ) -> None:
         self._run = run
         self._state = state
         self._steps = steps
         self._options = options
         self._watch = watch
-        self._known = None if anew else CachedVerdicts()
+        self._known = verdicts
+        self._judged = judged
 
-    def candidates(self, order: Sequence[str]) -> Iterator[Candidate]:
-        """Yield each checkpoint with its verdict, in the order given."""
+    def candidates(self, order: Sequence[str], only: str | None = None) -> Iterator[Candidate]:
+        """Yield each checkpoint, or the only one, with its verdict, in the order given."""
         for place, name in enumerate(order):
+            if only not in {None, name}:
+                continue
             path = Path(os.path.realpath(self._run / name))
             try:
                 found = self._verify(path, order[place + 1 :])
@@ -171,6 +194,8 @@ class _Judge:
             )
 
     def _verify(self, path: Path, older: Sequence[str]) -> Verification:
+        if path.name in self._judged:
+            return self._judged[path.name]
         if self._known is not None:
             found = self._known.find(path, Depth.DEEP)
             if found is not None:
@@ -179,10 +204,15 @@ class _Judge:
         return verify(
             path,
             boundary=self._run,
-            references=References.after(before, self._manifest(path.name)),
+            references=References.after(before, self._recorded(path.name)),
             options=self._options,
             progress=self._watch(path),
         )
+
+    def _recorded(self, name: str) -> Manifest | None:
+        if self._state is None:
+            return None
+        return recorded_manifest(self._state.manifests / f"{name}.json")
 
     def _manifest(self, name: str) -> Manifest | None:
         if self._state is None:

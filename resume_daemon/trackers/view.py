@@ -31,6 +31,8 @@ class TrackerView:
         segments: Every segment of the run, in the order in which they started.
         paths: Each segment's directory, by name.
         pairs: Trusted rows that are new since the last round, in order.
+        told: What the trainer itself wrote down of its saves (``ResumeDaemonCallback``), oldest
+            first; it may be ahead of the logs, which are written late.
         dropped: Rows that W&B dropped, by segment, all that were ever seen.
         undecided: Why it is not certain which logs belong to this run, or an empty string.
     """
@@ -39,5 +41,6 @@ class TrackerView:
     segments: tuple[SegmentState, ...] = ()
     paths: Mapping[str, Path] = field(default_factory=dict)
     pairs: tuple[StepPair, ...] = ()
+    told: tuple[StepPair, ...] = ()
     dropped: Mapping[str, Dropped] = field(default_factory=dict)
     undecided: str = ""

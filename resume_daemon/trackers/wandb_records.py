@@ -110,7 +110,7 @@ def decode_record(payload: bytes, wanted: Mapping[bytes, str]) -> Record | None:
             _, position = _varint(payload, 1)
             if payload[position] == _SUMMARY:
                 return None
-        for tag, start, end in _walk(payload, position, len(payload)):
+        for tag, start, end in walk(payload, position, len(payload)):
             if tag == _HISTORY:
                 return _history(payload, start, end, wanted)
             if tag in _DECODERS:
@@ -120,7 +120,7 @@ def decode_record(payload: bytes, wanted: Mapping[bytes, str]) -> Record | None:
     return None
 
 
-def _walk(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+def walk(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield the fields of a message: tag, then start and end of its bytes, or a varint and 0."""
     while position < end:
         tag = data[position]
@@ -190,10 +190,10 @@ def _history(data: bytes, start: int, end: int, wanted: Mapping[bytes, str]) -> 
         position += length
     if position > end:
         raise WireError("an item is longer than its row")
-    for tag, first, after in _walk(data, position, end):
+    for tag, first, after in walk(data, position, end):
         if tag == _STEP and step is None:
             step = 0  # HistoryStep.num is left out where it is 0.
-            for field, value, _ in _walk(data, first, after):
+            for field, value, _ in walk(data, first, after):
                 if field == 1 << 3 | _VARINT:
                     step = _signed(value)
     return HistoryRow(step, values)
@@ -206,7 +206,7 @@ def _item(data: bytes, start: int, end: int) -> Number | None:
     """
     parts = 0
     number: Number | None = None
-    for tag, first, after in _walk(data, start, end):
+    for tag, first, after in walk(data, start, end):
         if tag in {_KEY, _NESTED_KEY}:
             parts += 1
         elif tag == _VALUE_JSON:
@@ -240,13 +240,13 @@ def _json_number(text: bytes) -> Number | None:
 def _metric(data: bytes, start: int, end: int) -> MetricDefinition:
     glob = step_metric = ""
     step_sync = False
-    for tag, first, after in _walk(data, start, end):
+    for tag, first, after in walk(data, start, end):
         if tag == 2 << 3 | _BYTES:
             glob = data[first:after].decode(errors="replace")
         elif tag == 4 << 3 | _BYTES:
             step_metric = data[first:after].decode(errors="replace")
         elif tag == 6 << 3 | _BYTES:
-            for field, value, _ in _walk(data, first, after):
+            for field, value, _ in walk(data, first, after):
                 if field == 1 << 3 | _VARINT:
                     step_sync = bool(value)
     return MetricDefinition(glob, step_metric, step_sync)
@@ -256,16 +256,16 @@ def _run(data: bytes, start: int, end: int) -> RunRecord:
     branch_step: float | None = None
     resume = False
     started_at = 0.0
-    for tag, first, after in _walk(data, start, end):
+    for tag, first, after in walk(data, start, end):
         if tag == 17 << 3 | _BYTES:
-            for field, value, _ in _walk(data, first, after):
+            for field, value, _ in walk(data, first, after):
                 if field == 1 << 3 | _VARINT:
                     started_at += _signed(value)
                 elif field == 2 << 3 | _VARINT:
                     started_at += _signed(value) / 1e9
         elif tag == 23 << 3 | _BYTES:
             branch_step = 0.0
-            for field, value, _ in _walk(data, first, after):
+            for field, value, _ in walk(data, first, after):
                 if field == 2 << 3 | _FIXED64:
                     branch_step = float(_DOUBLE.unpack_from(data, value)[0])
         elif tag == 24 << 3 | _VARINT:
@@ -275,7 +275,7 @@ def _run(data: bytes, start: int, end: int) -> RunRecord:
 
 def _exit(data: bytes, start: int, end: int) -> ExitRecord:
     exit_code = 0
-    for tag, first, _ in _walk(data, start, end):
+    for tag, first, _ in walk(data, start, end):
         if tag == 1 << 3 | _VARINT:
             exit_code = _signed(first)
     return ExitRecord(exit_code)
@@ -283,9 +283,9 @@ def _exit(data: bytes, start: int, end: int) -> ExitRecord:
 
 def _header(data: bytes, start: int, end: int) -> HeaderRecord:
     producer = ""
-    for tag, first, after in _walk(data, start, end):
+    for tag, first, after in walk(data, start, end):
         if tag == _ITEM:
-            for field, begin, stop in _walk(data, first, after):
+            for field, begin, stop in walk(data, first, after):
                 if field == _ITEM:
                     producer = data[begin:stop].decode(errors="replace").partition("+")[0]
     return HeaderRecord(producer)

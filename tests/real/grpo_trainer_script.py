@@ -67,12 +67,15 @@ class Curriculum(TrainerCallback):  # type: ignore[misc]  # transformers ships n
             }
         )
         self.stage = len(self.history) // STEPS_PER_STAGE
-        document = {
+        self.path.write_text(json.dumps(self.state_dict(), indent=2))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is written."""
+        return {
             "current_stage": self.stage,
             "performance_history": self.history,
             "timestamp": time.time(),
         }
-        self.path.write_text(json.dumps(document, indent=2))
 
 
 class Pace(TrainerCallback):  # type: ignore[misc]  # as above
@@ -110,7 +113,9 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(WordLevel({word: at for at, word in enumerate(words)}, "<unk>"))
     tokenizer.pre_tokenizer = Whitespace()
     special = dict(zip(("pad_token", "eos_token", "unk_token"), words, strict=False))
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    # transformers 4 would give token types too, which this model does not take.
+    names = ["input_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=names, **special)
 
 
 def make_model(dtype: torch.dtype, hidden_size: int = 64) -> Qwen2ForCausalLM:
@@ -156,12 +161,14 @@ def make_trainer(
         "num_generations": 4,
         "max_completion_length": 8,
         "bf16": False,
-        "activation_checkpointing": False,
         "use_cpu": True,
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
     }
+    if "activation_checkpointing" in GRPOConfig.__dataclass_fields__:
+        # On by default since TRL 1.0, and useless in so small a model.
+        settings["activation_checkpointing"] = False
     return GRPOTrainer(
         model=make_model(getattr(torch, dtype), hidden_size),
         reward_funcs=reward,
@@ -185,19 +192,25 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--report-to", choices=["wandb", "none"], default="wandb")
     parser.add_argument("--pause-per-step", type=float, default=0.0)
+    parser.add_argument("--callback", action="store_true", help="With ResumeDaemonCallback.")
     parser.add_argument("--hold-after", type=int, help="Stand still after this step.")
     given = parser.parse_args()
 
     torch.set_num_threads(1)
     given.output.mkdir(parents=True, exist_ok=True)
+    curriculum = Curriculum(given.output / "curriculum_state_detailed.json")
+    callbacks = [curriculum, Pace(given.pause_per_step, given.hold_after)]
+    if given.callback:
+        from resume_daemon.integrations.transformers import (  # noqa: PLC0415 - as above
+            ResumeDaemonCallback,
+        )
+
+        callbacks.insert(1, ResumeDaemonCallback(curriculum.state_dict, every_steps=7))
     trainer = make_trainer(
         given.output,
         dtype=given.dtype,
         peft=given.peft,
-        callbacks=[
-            Curriculum(given.output / "curriculum_state_detailed.json"),
-            Pace(given.pause_per_step, given.hold_after),
-        ],
+        callbacks=callbacks,
         max_steps=given.max_steps,
         save_total_limit=given.save_total_limit,
         save_only_model=given.save_only_model,

@@ -19,7 +19,8 @@ def declared() -> dict[str, list[Code]]:
     """Return every code that any module of the package holds, by module."""
     found: dict[str, list[Code]] = {}
     for module in pkgutil.walk_packages(resume_daemon.__path__, "resume_daemon."):
-        if not module.name.endswith(".__main__"):
+        # What runs inside a trainer imports the trainer, and reports nothing.
+        if not module.name.endswith((".__main__", "integrations.transformers")):
             values = vars(importlib.import_module(module.name)).values()
             if own := [value for value in values if isinstance(value, Code)]:
                 found[module.name] = own

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -182,10 +184,11 @@ def planned(run: Path) -> Any:
 def test_what_changed_after_the_plan_stays(run: Path) -> None:
     removals = planned(run)
     (run / "state.json.tmp").write_bytes(b"new")
-    write(run.parent / "__pycache__" / "mine.txt")
+    compiled = write(run.parent / "__pycache__" / "train.cpython-311.pyc", b"compiled again")
     outcomes, _ = apply(removals, run / ".resume_daemon" / "trash", now=NOW)
     left = {each.removal.path.name: each for each in outcomes if not each.done}
-    assert set(left) == {"state.json.tmp", "__pycache__"}
+    assert set(left) == {"state.json.tmp", compiled.name, "__pycache__"}
+    assert compiled.read_bytes() == b"compiled again"
     assert not any(each.failed for each in left.values())
     assert (run / "state.json.tmp").read_bytes() == b"new"
 
@@ -203,13 +206,46 @@ def test_a_directory_that_became_a_link_after_the_plan_is_not_entered(
     assert {e.removal.path.parent.name for e in outcomes if not e.done} == {"logs"}
 
 
-def test_where_nothing_can_be_set_aside_nothing_is_touched(run: Path) -> None:
+def test_where_nothing_can_be_set_aside_only_what_can_be_made_again_goes(run: Path) -> None:
     write(run / ".resume_daemon" / "trash", b"a file where the directory should be")
     before = content_of(run.parent)
-    ended = cleanup(run, "--root", run.parent, "--apply")
+    ended = cleanup(run, "--root", run.parent, "--clean-only", "--apply")
     assert ended.exit_code == 1
-    assert "Nothing was touched" in ended.stderr
-    assert content_of(run.parent) == before
+    assert "cannot be set aside" in ended.stdout
+    assert set(before) - set(content_of(run.parent)) == {"__pycache__/train.cpython-311.pyc"}
+
+
+def test_a_save_is_looked_at_whole_before_it_is_abandoned(run: Path) -> None:
+    inner = write(run / "tmp-checkpoint-7" / "global_step7" / "optim.pt")
+    age(run)
+    os.utime(run / "checkpoint-10")
+    with inner.open("rb"):
+        assert "tmp-checkpoint-7" in kept(cleanup(run, "--clean-only", "--json"))
+    os.utime(inner)
+    assert "tmp-checkpoint-7" in kept(cleanup(run, "--clean-only", "--json"))
+
+
+def kept(shown: Result) -> set[str]:
+    return {Path(each["path"]).name for each in json.loads(shown.stdout)["cleanup"]["kept"]}
+
+
+def test_a_directory_that_may_be_a_checkpoint_by_its_name_is_said_not_to_be_looked_at(
+    run: Path,
+) -> None:
+    code = run.parent / "stage_2"
+    write(code / "a.py")
+    write(code / "__pycache__" / "a.cpython-311.pyc")
+    shown = cleanup(run, "--root", run.parent, "--clean-only")
+    assert "not looked at: 1" in shown.stdout
+    assert str(code) in shown.stdout
+    assert f"{code}/__pycache__" in cleanup(run, "--root", code, "--clean-only").stdout
+
+
+def test_a_run_is_no_checkpoint_because_of_where_it_lies(tmp_path: Path) -> None:
+    run = tmp_path / "step_5" / "checkpoint-1"
+    write(run / "x.tmp")
+    age(run)
+    assert "x.tmp" in cleanup(run, "--clean-only").stdout
 
 
 def test_a_file_system_of_its_own_is_left_by_a_verified_copy(tmp_path: Path) -> None:
@@ -265,3 +301,97 @@ def test_beyond_the_bounds_it_is_said_that_not_all_was_looked_at(tmp_path: Path)
 def test_a_root_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="clean up"):
         walk(tmp_path / "none")
+
+
+def test_undo_puts_every_byte_and_time_back(run: Path) -> None:
+    def seen() -> dict[str, tuple[bytes, int]]:
+        return {
+            str(p.relative_to(run)): (p.read_bytes(), p.stat().st_mtime_ns)
+            for p in run.rglob("*")
+            if p.is_file() and ".resume_daemon" not in p.parts
+        }
+
+    before = seen()
+    done = cleanup(run, "--clean-only", "--apply", "--json")
+    name = Path(json.loads(done.stdout)["cleanup"]["set_aside_in"]).name
+    assert seen() != before
+    ended = cleanup(run, "--undo", name)
+    assert ended.exit_code == 0, ended.output
+    assert seen() == before
+
+
+def test_undo_leaves_what_has_come_into_being_meanwhile(run: Path) -> None:
+    done = cleanup(run, "--clean-only", "--apply", "--json")
+    place = Path(json.loads(done.stdout)["cleanup"]["set_aside_in"])
+    write(run / "state.json.tmp", b"newer")
+    (run / "tmp-checkpoint-7").mkdir()
+    shutil.rmtree(run / "logs")
+    ended = cleanup(run, "--undo", place.name, "--json")
+    assert ended.exit_code == 1
+    left = [each for each in json.loads(ended.stdout)["put_back"] if not each["done"]]
+    there = {"state.json.tmp", "tmp-checkpoint-7"}
+    assert {each["path"] for each in left} == {str(run / name) for name in there}
+    assert not list((run / "tmp-checkpoint-7").iterdir())
+    assert (run / "state.json.tmp").read_bytes() == b"newer"
+    kept = place / str(run / "state.json.tmp").lstrip("/")
+    assert kept.read_bytes() == b"perhaps the only copy"
+
+
+def test_undo_follows_no_index_to_another_place(run: Path, tmp_path: Path) -> None:
+    done = cleanup(run, "--clean-only", "--apply", "--json")
+    place = Path(json.loads(done.stdout)["cleanup"]["set_aside_in"])
+    index = json.loads((place / "index.json").read_bytes())
+    for each in index["files"]:
+        each["from"] = str(tmp_path / "elsewhere" / Path(each["from"]).name)
+    (place / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    cleanup(run, "--undo", place.name)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_undo_of_what_was_never_done_is_wrong_usage(run: Path) -> None:
+    for name in ("none", "..", "../.."):
+        assert cleanup(run, "--undo", name).exit_code == 2
+    assert cleanup(run, "--undo", "none", "--apply").exit_code == 2
+
+
+KILLING = """
+import os, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from resume_daemon.cleanup.apply import apply
+from resume_daemon.cleanup.survey import choose_roots, survey
+
+run, last = Path(sys.argv[1]), int(sys.argv[2])
+removals = survey(choose_roots(run, [run.parent])).plan.removals
+calls = 0
+
+def watch(event, arguments):
+    global calls
+    if event in {"os.rename", "os.remove", "os.rmdir", "os.link", "os.mkdir"}:
+        calls += 1
+        if calls == last:
+            os._exit(9)
+
+sys.addaudithook(watch)
+apply(removals, run / ".resume_daemon" / "trash", now=datetime.now(UTC))
+"""
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 5, 8, 11])
+def test_killed_at_any_moment_nothing_is_lost_that_cannot_be_made_again(
+    run: Path, last: int
+) -> None:
+    before = {
+        name: content
+        for name, content in content_of(run.parent).items()
+        if not name.endswith(".pyc")
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLING, str(run), str(last)], timeout=50, check=False
+    )
+    assert ended.returncode == 9
+    for place in (run / ".resume_daemon" / "trash").glob("*/index.json"):
+        assert cleanup(run, "--undo", place.parent.name).exit_code == 0
+    after = content_of(run.parent)
+    assert {name: after.get(name) for name in before} == before
+    assert cleanup(run, "--root", run.parent, "--clean-only", "--apply").exit_code == 0

@@ -84,6 +84,19 @@ def test_the_newest_sound_checkpoint_is_taken_with_the_run_and_step_of_wandb(run
     assert found["parameters"] == {"learning_rate": 1e-5, "seed": 42}
 
 
+def test_one_look_at_a_run_that_has_ended_finds_the_log_of_wandb_beside_it(
+    tmp_path: Path, real_wandb_directory: Path
+) -> None:
+    run = tmp_path / "run"
+    write_checkpoint(run, 30)
+    shutil.copytree(real_wandb_directory, tmp_path / "wandb", symlinks=True)
+    for path in (tmp_path / "wandb").rglob("*"):
+        # It was still written to after the checkpoint.
+        os.utime(path, follow_symlinks=False)
+    assert run_command(["run", "--once", run]).returncode == 0
+    assert plan(run)["tracker"]["run_id"] == REAL_RUN_ID
+
+
 def test_what_is_damaged_since_it_was_verified_is_refused_and_the_one_before_taken(
     run: Path,
 ) -> None:

@@ -152,6 +152,17 @@ def test_a_database_url_without_a_password_is_accepted(url: str) -> None:
     assert Settings.model_validate({"index": {"url": url}}).index.url == url
 
 
+@pytest.mark.parametrize("to", ["s3://me:hunter2@bucket/x", "az://x/y?AccountKey=hunter2"])
+def test_a_backup_url_carries_no_password(to: str) -> None:
+    text = reason(backup={"to": to})
+    assert "password or a key" in text
+    assert "hunter2" not in text
+
+
+def test_backups_need_the_digests_of_a_deep_verification() -> None:
+    assert "deep" in reason(verify={"depth": "quick"}, backup={"to": "/backups"})
+
+
 def test_what_is_no_database_url_is_refused() -> None:
     assert "SQLAlchemy URL" in reason(index={"url": "runs.db"})
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from resume_daemon.demo.curriculum import FILE, load_curriculum
 from resume_daemon.demo.safetensors_file import safetensors_file
-from resume_daemon.demo.torch_archive import Enumerated, Instance, NumpyArray, torch_archive
 from resume_daemon.demo.trainer import train
 from resume_daemon.findings import Verdict
 from resume_daemon.formats.known_globals import Judgement, judge
 from resume_daemon.formats.safetensors import problems, read_header
+from resume_daemon.formats.torch_archive import Enumerated, Instance, NumpyArray, torch_archive
 from resume_daemon.formats.torch_file import read_torch_file
 from resume_daemon.verification import verify
 

@@ -17,18 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+LONG = "max_prompt_length: 3\nmax_completion_length: 2\nmax_seq_length: 4\n"
+
 NAMES = {"files", "curriculum"}
 """Objects whose keys are names of files."""
 
 ARGUMENTS = {
     "verify": ["{run}/checkpoint-10", "--against", "{run}/checkpoint-5"],
     "status": ["{run}"],
+    "params": ["{run}", "--config", "{long}", "--auto-fix", "--state-dir", "{state}"],
     "alerts list": ["{run}"],
     "ledger verify": ["{run}"],
     "snapshots list": ["{run}"],
     "snapshots show": ["{run}", "checkpoint-10"],
     "snapshots diff": ["{run}", "checkpoint-5", "checkpoint-10"],
+    "report": ["{run}"],
+    "doctor": ["{run}", "--code", "{code}"],
     "cleanup": ["{run}"],
+    "repair": ["{run}"],
+    "backup": ["{run}", "--to", "{disk}", "--checkpoint", "checkpoint-10"],
+    "restore": ["{elsewhere}", "checkpoint-10", "--from", "{kept}"],
+    "curriculum": ["{run}", "--restore", "checkpoint-5"],
     "explain": [],
     "config check": ["{wrong}"],
 }
@@ -102,7 +111,17 @@ def test_every_json_key_that_a_command_prints_stands_in_its_section(
 ) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("bogus: 1\n", encoding="utf-8")
-    arguments = [each.format(run=watched_run, wrong=wrong) for each in ARGUMENTS[command]]
+    places = {"run": watched_run, "wrong": wrong, "state": tmp_path / "state"}
+    places["long"] = tmp_path / "long.yaml"
+    places["long"].write_text(LONG, encoding="utf-8")
+    places["code"] = tmp_path / "code.py"
+    places["code"].write_text("", encoding="utf-8")
+    for name in ("kept", "disk", "elsewhere"):
+        places[name] = tmp_path / name
+        places[name].mkdir()
+    if "{kept}" in ARGUMENTS[command]:
+        CliRunner().invoke(app, ["backup", str(watched_run), "--to", str(places["kept"])])
+    arguments = [each.format(**places) for each in ARGUMENTS[command]]
     with RunLock(watched_run / ".resume_daemon" / "lock"):
         printed = CliRunner().invoke(app, [*command.split(), "--json", *arguments]).stdout
     document = json.loads(printed)

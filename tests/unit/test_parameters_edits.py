@@ -262,6 +262,8 @@ def test_a_default_inside_an_expansion_is_changed_in_place() -> None:
         (YamlFile(), b"x: yes\n", b"yes", (True, False), b"x: no\n"),
         (YamlFile(), b"x: True\n", b"True", (True, False), b"x: False\n"),
         (YamlFile(), b"x: 0.04\n", b"0.04", (0.04, 1e-05), b"x: 1.0e-05\n"),
+        (YamlFile(), b"x: 6e-6\n", b"6e-6", (6e-06, 1e-05), b"x: 1.0e-05\n"),
+        (ShellFile(), b"X=6e-6\n", b"6e-6", (6e-06, 1e-05), b"X=1e-05\n"),
         (YamlFile(), b"x: abc\n", b"abc", ("abc", "yes"), b"x: 'yes'\n"),
         (YamlFile(), b"x: abc\n", b"abc", ("abc", "it's: #1"), b"x: 'it''s: #1'\n"),
         (YamlFile(), b'x: "abc"\n', b'"abc"', ("abc", 'a"b'), b'x: "a\\"b"\n'),
@@ -333,14 +335,14 @@ def test_values_of_one_file_make_one_step(tmp_path: Path) -> None:
     link.symlink_to(path)
     (step,) = steps_for(
         [
-            Wish(setting(data, b"1500", 1500, path=link), 1024),
+            Wish(setting(data, b"1500", 1500, path=link), 10240),
             Wish(setting(data, b"25610", 25610, path=link), 3),
         ]
     )
     assert step.target == path.resolve()
     assert step.before == blake3(data).hexdigest()
-    assert step.content == b"max_prompt_length: 1024  # short\nmax_completion_length: 3\n"
-    assert "(it is 25610)" in step.sentence
+    assert step.content == b"max_prompt_length: 10240  # short\nmax_completion_length: 3\n"
+    assert "set max_completion_length from 25610 to 3 in x line 1" in step.sentence
     assert path.read_bytes() == data
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -10,14 +10,19 @@ from hypothesis import strategies as st
 from resume_daemon.findings import Severity
 from resume_daemon.parameters.adapters import adapter_of
 from resume_daemon.parameters.adapters import check as check_adapter
-from resume_daemon.parameters.segments import Segment, changes, check, grade
+from resume_daemon.parameters.grades import grade
+from resume_daemon.parameters.segments import Segment, changes, check
+from resume_daemon.report.parameters_page import PAGE, page
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FIRST = {
     "learning_rate": 6e-6,
     "beta": 0.04,
     "seed": 42,
     "max_completion_length": 2560,
-    "lora_rank": 16,
+    "lora_r": 16,
     "logging_steps": 2,
     "output_dir": "/a",
 }
@@ -27,8 +32,8 @@ FIRST = {
     ("name", "severity"),
     [
         ("model_name_or_path", Severity.ERROR),
-        ("lora_rank", Severity.ERROR),
-        ("target_modules", Severity.ERROR),
+        ("lora_r", Severity.ERROR),
+        ("lora_target_modules", Severity.ERROR),
         ("learning_rate", Severity.WARNING),
         ("beta", Severity.WARNING),
         ("max_completion_length", Severity.WARNING),
@@ -58,8 +63,25 @@ def test_each_seam_says_what_changed_by_grade() -> None:
     assert "output_dir" not in info.message
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "severity"),
+    [
+        ("Qwen/Qwen3-8B", "/c/hub/models--Qwen--Qwen3-8B/snapshots/a80f5", None),
+        ("/models/Qwen3-8B", "/models/Qwen3-8B/", None),
+        ("Qwen/Qwen3-8B", "/models/qwen3-8b", Severity.WARNING),
+        ("Qwen/Qwen3-8B", "Qwen/Qwen3-4B", Severity.ERROR),
+        ("Qwen/Qwen3-8B", "/c/hub/models--Qwen--Qwen3-4B/snapshots/a80f5", Severity.ERROR),
+    ],
+)
+def test_a_model_is_the_same_by_its_name_and_in_the_hubs_cache(
+    one: str, other: str, severity: Severity | None
+) -> None:
+    found = list(changes({"model_name_or_path": one}, {"model_name_or_path": other}))
+    assert [each.severity for each in found] == ([] if severity is None else [severity])
+
+
 def test_another_rank_is_an_error() -> None:
-    (finding,) = check([Segment("a", FIRST), Segment("b", {**FIRST, "lora_rank": 32})])
+    (finding,) = check([Segment("a", FIRST), Segment("b", {**FIRST, "lora_r": 32})])
     assert (finding.code, finding.severity) == ("RD811", Severity.ERROR)
 
 
@@ -75,13 +97,19 @@ def test_what_only_one_segment_knows_is_no_change() -> None:
         (["q", "v"], ("q", "v")),
         (["q", "v"], {"v", "q"}),
         ({"a": [1]}, {"a": [1.0]}),
+        ("6e-6", 6e-06),
+        ("True", True),
+        ("none", None),
+        ("q_proj, v_proj", ["v_proj", "q_proj"]),
     ],
 )
 def test_another_way_to_write_the_same_value_is_no_change(one: Any, other: Any) -> None:
     assert list(changes({"x": one}, {"x": other})) == []
 
 
-@pytest.mark.parametrize(("one", "other"), [(True, 1), (None, 0), ("1", 1), ([1], [1, 2])])
+@pytest.mark.parametrize(
+    ("one", "other"), [(True, 1), (None, 0), ("2", 1), ("x", 1), ("x", {}), ([1], [1, 2])]
+)
 def test_another_value_is_a_change(one: Any, other: Any) -> None:
     assert len(list(changes({"x": one}, {"x": other}))) == 1
 
@@ -141,3 +169,7 @@ def test_a_configuration_that_the_tensors_contradict_is_told(
     changes: dict[str, Any], codes: list[str]
 ) -> None:
     assert found(**changes) == codes
+
+
+def test_the_page_of_parameters_is_current(repository: Path) -> None:
+    assert (repository / PAGE).read_text(encoding="utf-8") == page(), "run `make docs`"

@@ -28,7 +28,7 @@ _BESIDE: Final = re.compile(r"(?P<module>[^.]+)\.pyc")
 def find(view: TreeView) -> Iterator[Removal | Kept]:
     """Yield the bytecode files, then the directories that are empty without them."""
     going: set[tuple[str, ...]] = set()
-    for entry in view.files():
+    for entry in view.files:
         if (found := _judge(view, entry)) is None:
             continue
         if isinstance(found, Removal):

@@ -20,7 +20,7 @@ _NAME: Final = re.compile(r".*\.tmp(?:\.\d+)?")
 
 def find(view: TreeView) -> Iterator[Removal | Kept]:
     """Yield the temporary files."""
-    for entry in view.files():
+    for entry in view.files:
         if _NAME.fullmatch(entry.parts[-1]) is None:
             continue
         if (why := view.why_not(entry)) is not None:

@@ -20,16 +20,15 @@ if TYPE_CHECKING:
 
 def find(view: TreeView) -> Iterator[Removal | Kept]:
     """Yield what is damaged or unfinished in the cache."""
-    for entry in view.files():
-        path = view.tree.path(entry)
+    for entry in view.files:
         if entry.identity in view.damaged:
             why = "its content is not what its name says: W&B would use it all the same"
-        elif is_partial(path):
+        elif is_partial(view.tree, entry):
             why = "it is part of a download that ended more than 24 hours ago"
         else:
             continue
         if (kept := view.why_not(entry, age=DAY)) is not None:
-            yield Kept(path, Leftover.WANDB_CACHE, kept)
+            yield Kept(view.tree.path(entry), Leftover.WANDB_CACHE, kept)
             continue
         size = entry.identity.size
         yield Removal(view.tree, entry, Leftover.WANDB_CACHE, Action.DELETE, size, why)

@@ -58,7 +58,7 @@ class Wish:
     def __str__(self) -> str:
         line = "" if self.setting.line is None else f" line {self.setting.line}"
         return (
-            f"set {self.setting.name} to {shown(self.value)} (it is {shown(self.setting.value)}) "
+            f"set {self.setting.name} from {shown(self.setting.value)} to {shown(self.value)} "
             f"in {self.setting.source.label}{line}"
         )
 
@@ -102,6 +102,8 @@ def steps_for(wishes: Iterable[Wish]) -> tuple[WriteFile, ...]:
 def _step(target: Path, wishes: Sequence[Wish]) -> WriteFile | None:
     data = read_bounded(target, EDIT_LIMIT)
     after = data
+    sentence = "; ".join(str(wish) for wish in wishes)
+    wishes = _together(wishes)
     # From the last to the first, so that the places of those before stay what they are.
     for wish in sorted(wishes, key=lambda each: each.setting.span or (0, 0), reverse=True):
         try:
@@ -119,8 +121,30 @@ def _step(target: Path, wishes: Sequence[Wish]) -> WriteFile | None:
         target=target,
         before=blake3(data).hexdigest(),
         content=after,
-        sentence="; ".join(str(wish) for wish in wishes),
+        sentence=sentence,
     )
+
+
+def _together(wishes: Sequence[Wish]) -> list[Wish]:
+    """Return the wishes without those that another one brings about: the same text, once.
+
+    Raises:
+        FormatError: The text stands for another setting as well, which is to stay what it is.
+    """
+    found: dict[tuple[int, int] | int, Wish] = {}
+    for number, wish in enumerate(wishes):
+        setting = wish.setting
+        same = [each for each in wishes if each.setting.span == setting.span]
+        changed = {each.setting.name for each in same if each.value == wish.value}
+        if missing := [name for name in setting.also if name not in changed]:
+            raise FormatError(
+                _operation(wish),
+                setting.source.path,
+                f"{missing[0]} is given by the same text",
+                hint=f"Change it by hand: set {setting.name} to {shown(wish.value)}.",
+            )
+        found.setdefault(setting.span if setting.also and setting.span else number, wish)
+    return list(found.values())
 
 
 def _operation(wish: Wish) -> str:

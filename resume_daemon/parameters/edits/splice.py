@@ -73,12 +73,17 @@ def _identical(one: Any, other: Any) -> bool:
 def _alike(one: Any, other: Any) -> bool:
     """Return whether a value is the one meant; between quotation marks a number is text."""
     if isinstance(one, str) != isinstance(other, str):
-        one, other = (_text(one), _text(other))
-        return bool(one == other)
+        return _says(one, other) if isinstance(one, str) else _says(other, one)
     return _identical(one, other)
 
 
-def _text(value: Any) -> str:
+def _says(text: str, value: Any) -> bool:
+    """Return whether a text is how a value may be written: ``6e-6`` is 6e-06."""
     if isinstance(value, bool):
-        return str(value).lower()
-    return value if isinstance(value, str) else repr(value)
+        return text.lower() == str(value).lower()
+    if isinstance(value, float):
+        try:
+            return float(text) == value
+        except ValueError:
+            return False
+    return text == repr(value)

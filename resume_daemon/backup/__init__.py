@@ -1,0 +1,1 @@
+"""Backups: which checkpoints are kept elsewhere, copied, proved, listed, dropped and put back."""

@@ -1,0 +1,1 @@
+"""Everything that a resume depends on, looked at once: facts are gathered, then judged."""

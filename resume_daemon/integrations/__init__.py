@@ -1,0 +1,1 @@
+"""Optional helpers that run inside the trainer's process."""

@@ -1,0 +1,1 @@
+"""What a run is trained with, from every place that says so: one file for each kind of source."""

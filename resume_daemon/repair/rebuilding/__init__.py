@@ -1,0 +1,1 @@
+"""Files of a checkpoint, made anew from what else is there or refused: pure."""
