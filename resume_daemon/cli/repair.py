@@ -19,6 +19,7 @@ from resume_daemon.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from resume_daemon.backup.destinations import Destination
     from resume_daemon.ledger.ledger import Ledger
     from resume_daemon.repair.engine import Engine
     from resume_daemon.repair.proposals import Proposal
@@ -35,6 +36,12 @@ _QUARANTINE: list[str] = typer.Option(
 _RELEASE: str | None = typer.Option(
     None, "--release", metavar="NAME", help="Bring a checkpoint back from quarantine; do no more."
 )
+_BACKUP_TO: str | None = typer.Option(
+    None,
+    "--backup-to",
+    metavar="DIRECTORY|URL",
+    help="With --apply: keep what is replaced there as well, such as s3://bucket/prefix.",
+)
 
 
 def command(
@@ -46,6 +53,7 @@ def command(
     undo: str | None = _UNDO,
     quarantine: list[str] = _QUARANTINE,
     release: str | None = _RELEASE,
+    backup_to: str | None = _BACKUP_TO,
     run_id: str | None = RUN_ID,
     as_json: bool = JSON_OPTION,
     state_dir: Path | None = STATE_DIR,
@@ -60,13 +68,16 @@ def command(
     alone = [given for given in (undo, release) if given is not None]
     if len(alone) > 1 or (alone and (apply or quarantine)):
         raise UsageError("repair", run, "--undo and --release each stand alone")
+    if backup_to is not None and not apply:
+        raise UsageError("back up to", backup_to, "--backup-to is for --apply alone")
     real = check_run(run, "repair", missing="Give the trainer's output directory.")
     if undo is not None:
         _undo(real, state_dir, undo, as_json=as_json)
     elif release is not None:
         _release(real, state_dir, release, as_json=as_json)
     elif apply:
-        with working(real, state_dir) as (engine, state):
+        elsewhere = None if backup_to is None else _destination(backup_to, real)
+        with working(real, state_dir, elsewhere) as (engine, state):
             _apply(real, state, engine, quarantine, run_id, as_json=as_json)
     else:
         _plan(real, state_dir, quarantine, run_id, as_json=as_json)
@@ -195,3 +206,12 @@ def _verified(
         record_after(state, ledger, verification)
         found.append(verification)
     return found
+
+
+def _destination(text: str, run: Path) -> Destination:
+    from resume_daemon.backup.address import check_apart, folder_of, parse_address  # noqa: PLC0415
+    from resume_daemon.backup.destinations import open_destination  # noqa: PLC0415
+
+    address = parse_address(text)
+    check_apart(address, run)
+    return open_destination(address, f"{folder_of(run)}.repairs")

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 RELEASE: Final = "release"
 """What Megatron's tracker says of converted weights, which come before the first step."""
 
+TRACKERS: Final = (
+    "latest_checkpointed_iteration.txt",
+    "latest_ckpt_global_step.txt",
+    "latest",
+    "latest_universal",
+    "dlrover_latest.txt",
+)
+"""Every such file of a layout: Megatron's and verl's, SkyRL's, DeepSpeed's two, DLRover's."""
+
 _TAG = re.compile(r"(?:[A-Za-z][A-Za-z_\-]*[_\-]?)?(?P<step>\d{1,18})", re.ASCII)
 """A number, alone or at the end of a name such as ``global_step5`` or ``checkpoint-5``."""
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from resume_daemon.backup.destinations import Destination
     from resume_daemon.repair.proposals import Proposal
     from resume_daemon.repair.record import Kept, Repair
     from resume_daemon.state_directory import StateDirectory
@@ -36,12 +37,14 @@ class Engine:
         ledger: Where they are recorded.
         sidecar: Our own directory.
         after: Told of each change of the file system when it was made.
+        elsewhere: Where what is replaced is kept a second time, or None.
     """
 
     store: RepairStore
     ledger: Ledger
     sidecar: Path
     after: Callable[[str], None] = lambda _: None
+    elsewhere: Destination | None = None
 
     def apply(self, proposals: Sequence[Proposal], now: datetime) -> Repair:
         """Carry out proposals, all of them or none, and return what can be taken back.
@@ -53,7 +56,7 @@ class Engine:
         """
         identity = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         at = rfc3339(now)
-        repair = self.store.prepare(proposals, identity, at, self.sidecar)
+        repair = self.store.prepare(proposals, identity, at, self.sidecar, self.elsewhere)
         self.after("prepared")
         try:
             self._record(repair, "begin")
@@ -174,18 +177,22 @@ class Engine:
 
 
 @contextmanager
-def engine_of(state: StateDirectory, run: str) -> Iterator[Engine]:
+def engine_of(
+    state: StateDirectory, run: str, elsewhere: Destination | None = None
+) -> Iterator[Engine]:
     """Yield the engine of a run whose lock is held.
 
     Args:
         state: Where our files are.
         run: What the ledger calls the run.
+        elsewhere: Where what is replaced is kept a second time, or None.
 
     Raises:
         LedgerError: The ledger cannot be opened.
     """
     with Ledger.open(state.ledger, run) as ledger:
-        yield Engine(RepairStore(state.repairs), ledger, state.path)
+        store = RepairStore(state.repairs)
+        yield Engine(store, ledger, state.path, elsewhere=elsewhere)
 
 
 def recover_repairs(state: StateDirectory, run: str) -> list[str]:

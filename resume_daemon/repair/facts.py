@@ -42,6 +42,7 @@ class CheckpointFacts:
         shards: By the name of an index, the shards that are there and would be its.
         listing: Digest of its names, sizes, modification times and kinds, for a move.
         obstacle: Why it cannot be moved aside, in words that follow "because"; or None.
+        number: The number of its name; None where it has none.
     """
 
     name: str
@@ -63,6 +64,7 @@ class CheckpointFacts:
     shards: Mapping[str, Mapping[str, Shard]] = field(default_factory=dict)
     listing: str = ""
     obstacle: str | None = None
+    number: int | None = None
 
     def target(self, file: str) -> Path:
         """Return where a file's bytes go."""
@@ -79,6 +81,23 @@ class CheckpointFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracker:
+    """A file of the run that names the newest checkpoint, by which some trainers find it.
+
+    Attributes:
+        path: Where it is, with links resolved.
+        digest: BLAKE3 of its bytes.
+        text: What it says.
+        number: The number in it.
+    """
+
+    path: Path
+    digest: str
+    text: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunFacts:
     """A run.
 
@@ -87,11 +106,13 @@ class RunFacts:
         quarantine: Where what is moved aside goes, on the run's file system.
         checkpoints: All of them, newest first; those that are neither damaged nor beside a damaged
             one without what would have to be read.
+        trackers: Files that name the newest checkpoint.
     """
 
     run: Path
     quarantine: Path
     checkpoints: tuple[CheckpointFacts, ...]
+    trackers: tuple[Tracker, ...] = ()
 
     def neighbours(self, of: CheckpointFacts) -> tuple[CheckpointFacts, ...]:
         """Return the other checkpoints whose step is known, the nearest first."""

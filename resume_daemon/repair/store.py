@@ -27,8 +27,9 @@ from resume_daemon.repair.record import Kept, Original, Repair, decode
 from resume_daemon.repair.steps import Move
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from resume_daemon.backup.destinations import Destination
     from resume_daemon.repair.proposals import Proposal
     from resume_daemon.repair.record import Status
     from resume_daemon.repair.steps import RepairStep
@@ -54,7 +55,12 @@ class RepairStore:
         self._directory = directory
 
     def prepare(
-        self, proposals: Sequence[Proposal], identity: str, at: str, sidecar: Path
+        self,
+        proposals: Sequence[Proposal],
+        identity: str,
+        at: str,
+        sidecar: Path,
+        elsewhere: Destination | None = None,
     ) -> Repair:
         """Keep all that a repair needs and return its record; nothing is changed yet.
 
@@ -63,6 +69,7 @@ class RepairStore:
             identity: Its id.
             at: The time (UTC, RFC 3339).
             sidecar: Our own directory, whose times do not matter.
+            elsewhere: Where what is replaced is kept a second time.
 
         Raises:
             ChangedError: Something is not what it was when the plan was made.
@@ -85,8 +92,13 @@ class RepairStore:
                 flush_directory(folder)
             for digest in contents:
                 _verified(new / _CONTENTS / digest, digest)
+            if elsewhere is not None:
+                _send(repair, contents, elsewhere)
             new.rename(self._directory / identity)
             flush_directory(self._directory)
+        except ResumeDaemonError:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
         except OSError as error:
             shutil.rmtree(new, ignore_errors=True)
             raise ResumeDaemonError(
@@ -223,6 +235,17 @@ def _kept(step: RepairStep, proposal: Proposal, contents: dict[str, bytes]) -> K
         after=after,
         original=original,
     )
+
+
+def _send(repair: Repair, contents: Mapping[str, bytes], elsewhere: Destination) -> None:
+    """Keep what will be replaced, and the record that says where it was, at a second place."""
+    replaced = {step.before for step in repair.steps if not step.is_move and step.before}
+    for digest in sorted(replaced):
+        elsewhere.write(digest, contents[digest])
+        if blake3(elsewhere.read(digest, SMALL_FILE_LIMIT)).hexdigest() != digest:
+            where = f"{elsewhere.label}: {digest}"
+            raise FormatError("verify the backup", where, "its content has another digest")
+    elsewhere.write(f"{repair.id}.json", repair.encode())
 
 
 def _folders(steps: Sequence[Kept], sidecar: Path) -> dict[str, int]:

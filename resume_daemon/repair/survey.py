@@ -9,14 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from blake3 import blake3
+
 from resume_daemon.cached import CachedVerdicts
 from resume_daemon.errors import ResumeDaemonError
+from resume_daemon.files import is_inside, read_bounded
 from resume_daemon.findings import Verdict
+from resume_daemon.layouts.around import BESIDE_LIMIT
+from resume_daemon.layouts.published import TRACKERS, tracked_step
 from resume_daemon.layouts.registry import checkpoints_in, list_checkpoint, step_of
 from resume_daemon.ledger.queries import RunState, fold
 from resume_daemon.ledger.reader import read_records
 from resume_daemon.manifest import find_manifest, read_manifest, recorded_manifest
-from resume_daemon.repair.facts import CheckpointFacts, RunFacts
+from resume_daemon.repair.facts import CheckpointFacts, RunFacts, Tracker
 from resume_daemon.repair.gathering import (
     Places,
     compare,
@@ -88,7 +93,8 @@ def survey_repair(
         look.facts(name, found.get(name), now_ns) if name in looked_into else look.outline(name)
         for name in look.order
     )
-    return Surveyed(RunFacts(run, quarantine_of(run, state), checkpoints), found)
+    facts = RunFacts(run, quarantine_of(run, state), checkpoints, _trackers(run))
+    return Surveyed(facts, found)
 
 
 def _looked_into(order: Sequence[str], found: dict[str, Verification]) -> set[str]:
@@ -152,7 +158,9 @@ class _Look:
         verdict = None
         with suppress(ValueError):
             verdict = Verdict(known.verdict) if known is not None else None
-        return CheckpointFacts(name, self._path(name), self._steps[name], "", verdict)
+        return CheckpointFacts(
+            name, self._path(name), self._steps[name], "", verdict, number=step_of(name)
+        )
 
     def facts(self, name: str, judged: Verification | None, now_ns: int) -> CheckpointFacts:
         """Return all that the actions may want to know of a checkpoint."""
@@ -228,6 +236,20 @@ class _Look:
         if self._state is None:
             return Places(others=others)
         return Places(self._state.small_files, self._state.snapshots / name, others)
+
+
+def _trackers(run: Path) -> tuple[Tracker, ...]:
+    found = []
+    for name in TRACKERS:
+        path = Path(os.path.realpath(run / name))
+        with suppress(ResumeDaemonError):
+            if is_inside(path, run):
+                content = read_bounded(path, BESIDE_LIMIT)
+                text = content.decode(errors="replace")
+                number = tracked_step(text)
+                if number is not None:
+                    found.append(Tracker(path, blake3(content).hexdigest(), text, number))
+    return tuple(found)
 
 
 def _obstacle(path: Path, listing: Listing, verdict: Verdict, now_ns: int) -> str | None:

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from blake3 import blake3
 from typer.testing import CliRunner
 
 from resume_daemon.cli import app
@@ -180,6 +181,29 @@ def test_an_interrupted_repair_is_settled_by_the_daemon_that_starts(run: Path) -
     assert "Finished the repair" in done.stderr
     assert picture(run)[NEWEST] == before[NEWEST]
     assert RepairStore(run / ".resume_daemon" / "repairs").interrupted() == []
+
+
+def test_what_is_replaced_is_kept_at_a_second_place_first(run: Path, tmp_path: Path) -> None:
+    damaged = b"{"
+    (run / NEWEST / "config.json").write_bytes(damaged)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    identity = document(run, "--apply", "--backup-to", str(disk))["repair"]
+
+    (folder,) = disk.iterdir()
+    assert (folder / blake3(damaged).hexdigest()).read_bytes() == damaged
+    assert "config.json" in (folder / f"{identity}.json").read_text(encoding="utf-8")
+
+
+def test_a_second_place_that_is_not_there_stops_the_repair(run: Path, tmp_path: Path) -> None:
+    (run / NEWEST / "config.json").write_bytes(b"{")
+    before = picture(run)
+    result = repair(run, "--apply", "--backup-to", str(tmp_path / "none"))
+
+    assert result.exit_code == 1
+    assert "there is no such directory" in result.stderr
+    assert picture(run) == before
+    assert RepairStore(run / ".resume_daemon" / "repairs").identities() == []
 
 
 def test_older_checkpoints_that_nobody_judged_are_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from resume_daemon.repair.aftermath import verify_after
 from resume_daemon.repair.proposals import Proposal, Unrepaired
 from resume_daemon.state_directory import find_state_directory
 from tests.checkpoints import edit_state, shard, write_checkpoint, write_json
+from tests.layouts.verl import TRACKER, write_fsdp
 from tests.real.damages import DAMAGES, Damage
 from tests.repairing import carry_out, proposed, told
 from tests.verifying import verified
@@ -70,7 +72,7 @@ NEVER_WATCHED = {
     "rng_state.pth cut": QUARANTINED,
     "trainer_state.json missing": NOT_REBUILT,
     "trainer_state.json cut": NOT_REBUILT,
-    "wrong global_step": NOT_REBUILT,
+    "wrong global_step": ["trainer_state"],
     "config.json cut": QUARANTINED,
 }
 """The same where nothing was kept, and the damaged checkpoint is the newest (tests/real)."""
@@ -78,6 +80,7 @@ NEVER_WATCHED = {
 WORDS = {
     ("quarantine",): "quarantined",
     ("small_file",): "restored byte for byte",
+    ("trainer_state",): "put right from its own history",
     ("scheduler",): "rebuilt, equal in every value",
     ("not trainer_state", "quarantine"): "quarantined: nothing later tells the state",
     ("not quarantine",): "said: nothing proves what it was",
@@ -269,10 +272,26 @@ def test_without_a_record_a_side_file_of_another_checkpoint_is_not_taken(unwatch
     assert told(proposed(unwatched).outcomes, NEWEST) == ["not quarantine"]
 
 
+def test_a_wrong_step_is_put_right_where_all_else_says_which_it_is(unwatched: Path) -> None:
+    state = unwatched / NEWEST / "trainer_state.json"
+    whole = json.loads(state.read_bytes())
+    edit_state(unwatched / NEWEST, global_step=17)
+    carry_out(proposed(unwatched).outcomes)
+
+    assert json.loads(state.read_bytes()) == whole
+    assert verified(unwatched / NEWEST, before=unwatched / "checkpoint-10").verdict is Verdict.SOUND
+
+
+def test_the_state_of_another_step_is_not_taken_for_a_wrong_step(unwatched: Path) -> None:
+    shutil.copy(unwatched / "checkpoint-10" / "trainer_state.json", unwatched / NEWEST)
+
+    assert told(proposed(unwatched).outcomes, NEWEST) == ["not trainer_state", "quarantine"]
+
+
 def test_a_trainer_state_is_rebuilt_from_the_later_one(unwatched: Path) -> None:
     checkpoint = unwatched / "checkpoint-10"
     (unwatched / NEWEST / "model.safetensors").unlink()
-    edit_state(checkpoint, global_step=17)
+    (checkpoint / "trainer_state.json").write_bytes(b"{")
 
     found = proposed(unwatched)
     assert told(found.outcomes, "checkpoint-10") == ["trainer_state"]
@@ -319,6 +338,34 @@ def test_a_checkpoint_is_moved_aside_when_it_is_asked_for(run: Path) -> None:
     assert told(found.outcomes, "checkpoint-10") == ["quarantine"]
     carry_out(found.outcomes)
     assert (run / ".resume_daemon" / "quarantine" / "checkpoint-10" / "config.json").exists()
+
+
+@pytest.fixture
+def verl(tmp_path: Path) -> Path:
+    for step in (5, 10):
+        write_fsdp(tmp_path / "run", step)
+    return tmp_path / "run"
+
+
+def test_the_file_that_names_the_newest_checkpoint_names_the_one_that_is_left(verl: Path) -> None:
+    shard_file = next((verl / "global_step_10" / "actor").glob("model_world_size_*"))
+    shard_file.write_bytes(b"")
+    assert (verl / TRACKER).read_text(encoding="utf-8") == "10"
+    found = proposed(verl)
+
+    assert told(found.outcomes, "global_step_10") == ["quarantine"]
+    carry_out(found.outcomes)
+    assert (verl / TRACKER).read_text(encoding="utf-8") == "5"
+    assert not (verl / "global_step_10").exists()
+
+
+def test_what_a_tracker_file_names_is_not_moved_where_nothing_is_left_to_name(verl: Path) -> None:
+    for step in (5, 10):
+        for file in (verl / f"global_step_{step}" / "actor").glob("model_world_size_*"):
+            file.write_bytes(b"")
+
+    found = proposed(verl)
+    assert told(found.outcomes, "global_step_10") == ["not quarantine"]
 
 
 def test_a_save_that_may_be_going_on_is_not_moved_aside(unwatched: Path) -> None:

@@ -5,11 +5,12 @@ transformers ``get_last_checkpoint`` looks at nothing but the names of directori
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from resume_daemon.findings import Verdict
 from resume_daemon.repair.proposals import Proposal, Unrepaired
-from resume_daemon.repair.steps import Move
+from resume_daemon.repair.steps import Move, WriteFile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -69,11 +70,39 @@ def _moved(
     if checkpoint.obstacle is not None:
         sentence = f"{what}, and cannot be moved aside: {checkpoint.obstacle}."
         return Unrepaired(ACTION, checkpoint.name, sentence)
+    steps = _renamed(checkpoint, facts, fallback)
+    if steps is None:
+        sentence = f"{what}, and is not moved aside: it is the one that a tracker file names, and "
+        return Unrepaired(
+            ACTION, checkpoint.name, f"{sentence}there is no sound one that it could name instead."
+        )
     left = "none is left" if fallback is None else f"{fallback.name} is the newest sound one"
     sentence = f"{what}, and is not repaired: move it into quarantine, so that {left}"
     target = facts.quarantine / checkpoint.name
     step = Move(checkpoint.path, target, checkpoint.listing, sentence)
-    return Proposal(ACTION, checkpoint.name, f"{sentence}.", (step,))
+    also = "".join(f"; {each.sentence}" for each in steps)
+    return Proposal(ACTION, checkpoint.name, f"{sentence}{also}.", (*steps, step))
+
+
+def _renamed(
+    checkpoint: CheckpointFacts, facts: RunFacts, fallback: CheckpointFacts | None
+) -> tuple[WriteFile, ...] | None:
+    """Return what makes tracker files name another checkpoint; None where there is none."""
+    steps = []
+    for tracker in facts.trackers:
+        if tracker.number != checkpoint.number:
+            continue
+        digits = re.search(r"[0-9]+", tracker.text)
+        if fallback is None or fallback.number is None or digits is None:
+            return None
+        number = str(fallback.number)
+        # Some pad the number with zeros.
+        if digits[0].startswith("0"):
+            number = number.zfill(len(digits[0]))
+        content = re.sub(r"[0-9]+", number, tracker.text, count=1).encode()
+        sentence = f"{tracker.path.name} names {fallback.name} instead"
+        steps.append(WriteFile(tracker.path, tracker.digest, content, sentence))
+    return tuple(steps)
 
 
 def _degraded(checkpoint: CheckpointFacts, fallback: CheckpointFacts | None) -> str:

@@ -1,4 +1,4 @@
-"""Rebuild ``trainer_state.json`` of a checkpoint from that of a later one."""
+"""Rebuild ``trainer_state.json`` of a checkpoint from that of a later one, or correct its step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from resume_daemon.repair.actions.writing import rewrite
 from resume_daemon.repair.proposals import Unrepaired
 from resume_daemon.repair.rebuilding.outcome import Rebuilt
-from resume_daemon.repair.rebuilding.trainer_state import FILE, Source, rebuild
+from resume_daemon.repair.rebuilding.trainer_state import FILE, Source, correct, rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +27,11 @@ def propose(
     """Yield the state where the one that is there is missing or wrong, or why it is not known."""
     step = checkpoint.step
     if step is None or checkpoint.layout not in LAYOUTS or _is_right(checkpoint, step):
+        return
+    counted = checkpoint.optimizer.steps if checkpoint.optimizer is not None else ()
+    corrected = correct(step, Source(checkpoint.name, checkpoint.trainer_state), counted)
+    if isinstance(corrected, Rebuilt):
+        yield rewrite(ACTION, checkpoint, FILE, corrected)
         return
     known = [
         (each.step, Source(each.name, each.trainer_state))

@@ -61,10 +61,37 @@ def rebuild(
     value |= _best(step, state, doubts)
     value["stateful_callbacks"] = _callbacks(state, earlier, doubts)
     return Rebuilt(
-        (json.dumps(value, indent=2, sort_keys=True) + "\n").encode(),
+        _encoded(value),
         f"the history that {later.name} goes on with",
         tuple(doubts),
     )
+
+
+def correct(step: int, own: Source, counted: Sequence[float]) -> Rebuilt | Refused:
+    """Return a checkpoint's own state with the step that everything else in it says.
+
+    Args:
+        step: The step of the checkpoint's name.
+        own: Its own state, whose ``global_step`` is another.
+        counted: The optimizer's own step counter of each parameter.
+    """
+    state = own.state
+    history = state.get("log_history") if isinstance(state, dict) else None
+    last = history[-1] if isinstance(history, list) and history else None
+    if not isinstance(last, dict) or last.get("step") != step:
+        return Refused(f"its own history does not end at step {step}")
+    if last.get("epoch") != state.get("epoch"):
+        return Refused("its epoch is not that of the last row of its history")
+    if not counted or set(counted) != {step}:
+        return Refused(f"the optimizer's own counters do not all say {step}")
+    return Rebuilt(
+        _encoded({**state, "global_step": step}),
+        "itself, with the step that its history, its optimizer and its name say",
+    )
+
+
+def _encoded(state: Any) -> bytes:
+    return (json.dumps(state, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _unusable(step: int, later: Source) -> str | None:
