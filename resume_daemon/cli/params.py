@@ -77,10 +77,10 @@ def command(
     missing = "Give the trainer's output directory."
     real = check_run(run, "read the parameters of", missing=missing)
     named = SourceFiles(
-        scripts=_absolute(script),
-        configurations=_absolute(config),
-        environment_files=_absolute(env_file),
-        code=_absolute(code),
+        scripts=_absolute(script, "--script"),
+        configurations=_absolute(config, "--config"),
+        environment_files=_absolute(env_file, "--env-file"),
+        code=_absolute(code, "--code"),
     )
 
     def look() -> Facts:
@@ -105,14 +105,21 @@ def command(
         raise typer.Exit(1)
 
 
-def _absolute(paths: list[Path] | None) -> tuple[Path, ...]:
+def _absolute(paths: list[Path] | None, option: str) -> tuple[Path, ...]:
+    for path in paths or ():
+        if not os.path.lexists(path):
+            raise UsageError("read", path, "it is not there", hint=f"Look at {option}.")
     return tuple(Path.cwd() / path for path in paths or ())
 
 
 def _show(facts: Facts, findings: list[Finding], *, show_all: bool) -> None:
     from resume_daemon.parameters.checks import fitting  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.report.console import finding_lines  # noqa: PLC0415 - only for people
-    from resume_daemon.report.parameters import chosen_rows, parameter_table  # noqa: PLC0415
+    from resume_daemon.report.parameters import (  # noqa: PLC0415 - as above
+        chosen_rows,
+        files_elsewhere,
+        parameter_table,
+    )
 
     checkpoint = facts.checkpoint
     say(f"against {checkpoint.name}" if checkpoint is not None else "there is no checkpoint yet")
@@ -121,7 +128,9 @@ def _show(facts: Facts, findings: list[Finding], *, show_all: bool) -> None:
     if rows:
         screen.print(parameter_table(rows))
     if hidden := len(facts.parameters) - len(rows):
-        say(f"{hidden} more that only the past says; --all shows them")
+        say(f"{hidden} more; --all shows them")
+    for path in files_elsewhere(facts):
+        say(f"read: {path}")
     if not facts.parameters:
         say("nothing says what it is trained with; name files with --script, --config or --code")
     for each in facts.unread:

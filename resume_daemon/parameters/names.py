@@ -49,6 +49,52 @@ ALIASES: Final = {
 """What other trainers and scripts call a parameter, and what TRL calls it."""
 
 
+PATHS: Final = {
+    # verl.
+    "rollout.n": "num_generations",
+    "algorithm.kl_ctrl.kl_coef": "beta",
+    "model.path": "model_name_or_path",
+    "model.name": "model_name_or_path",
+    "dataset.name": "dataset_name",
+    "dataset.path": "dataset_path",
+    "lora.r": "lora_r",
+    "lora.rank": "lora_r",
+    "lora.alpha": "lora_alpha",
+    "lora.dropout": "lora_dropout",
+}
+"""The same, where the name alone says too little: by the last keys of the path."""
+
+OF_ANOTHER: Final = frozenset(
+    {"critic", "eval", "evaluation", "ref", "reference", "reward", "reward_model", "teacher", "val"}
+)
+"""Tables of a configuration that belong to another model, or to another occasion, than training."""
+
+SAYS_LITTLE: Final = frozenset(
+    {"enable", "enabled", "mode", "n", "name", "path", "size", "strategy", "type", "version"}
+)
+"""Names that mean something only with the table that they stand in."""
+
+
+def parameter_of(name: str, keys: str = "") -> str:
+    """Return the name that a parameter is known by here, from where it stands.
+
+    ``critic.optim.lr`` is not the ``learning_rate`` of what is trained.
+
+    Args:
+        name: As it is written.
+        keys: The keys of the tables that it stands in, with dots between them.
+    """
+    if not keys:
+        return canonical(name)
+    parts = [*keys.lower().replace("-", "_").split("."), name.lower().replace("-", "_")]
+    for count in (3, 2):
+        if found := PATHS.get(".".join(parts[-count:])):
+            return found if not OF_ANOTHER & set(parts[:-1]) else ".".join(parts)
+    if OF_ANOTHER & set(parts[:-1]) or parts[-1] in SAYS_LITTLE:
+        return ".".join(parts)
+    return canonical(name)
+
+
 def canonical(name: str) -> str:
     """Return the name that a parameter is known by here.
 

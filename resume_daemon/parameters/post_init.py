@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from resume_daemon.parameters.names import canonical
-from resume_daemon.parameters.sources.python_values import Names, Value, evaluate
+from resume_daemon.parameters.sources.python_values import Names, Value, evaluate, text_of
 from resume_daemon.parameters.values import Setting, Source, SourceKind
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ def outcome_of(
         outcome = follow(family, given)
         refusals += outcome.refusals
         for each in outcome.computed.values():
+            if each.name.startswith("_"):
+                continue  # The class's own business.
             scope = f"{family.name}.__post_init__"
             source = Source(SourceKind.CODE, each.path, f"{each.path.name}: {scope}")
             computed.append(
@@ -166,15 +168,13 @@ class _Run:
             case ast.AnnAssign(target=target, value=ast.expr() as value):
                 self._assign(target, self._worth(value, owner), owner)
             case ast.AugAssign(target=target, op=op, value=value):
-                read = ast.parse(ast.unparse(target), mode="eval").body
-                whole = ast.BinOp(read, op, value)
-                self._assign(target, self._worth(whole, owner), owner)
+                self._assign(target, self._worth(ast.BinOp(target, op, value), owner), owner)
             case ast.If(test=test):
                 self._if(node, self._worth(test, owner), owner, number)
             case ast.Assert(test=test):
                 found = self._worth(test, owner)
                 if found.certain and not found.value:
-                    self._refuse(f"assert {ast.unparse(test)}", node.lineno, owner)
+                    self._refuse(f"assert {text_of(test)}", node.lineno, owner)
             case ast.Raise():
                 rule = self._conditions[-1] if self._conditions else "always"
                 self._refuse(f"raises if {rule}", node.lineno, owner)
@@ -206,7 +206,7 @@ class _Run:
     def _if(self, node: ast.If, test: Value, owner: ConfigurationClass, number: int) -> None:
         if test.certain:
             if test.value:
-                self._conditions.append(ast.unparse(node.test))
+                self._conditions.append(text_of(node.test))
                 self._body(node.body, owner, number)
                 self._conditions.pop()
             else:

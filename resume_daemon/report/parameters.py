@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.text import Text
 
 from resume_daemon.parameters.compare import same
+from resume_daemon.parameters.names import KNOWN
 from resume_daemon.parameters.values import SourceKind
 from resume_daemon.report.console import narrow_table
 from resume_daemon.report.plain import plain
@@ -21,48 +22,33 @@ if TYPE_CHECKING:
     from resume_daemon.parameters.facts import Facts, Parameter
     from resume_daemon.parameters.values import Setting
 
-SHOWN_ALWAYS: Final = frozenset(
-    {
-        "beta",
-        "gradient_accumulation_steps",
-        "learning_rate",
-        "lora_alpha",
-        "lora_r",
-        "lora_target_modules",
-        "max_completion_length",
-        "max_position_embeddings",
-        "max_prompt_length",
-        "max_seq_length",
-        "max_steps",
-        "model_name_or_path",
-        "num_generations",
-        "num_train_epochs",
-        "per_device_train_batch_size",
-        "seed",
-        "temperature",
-        "vllm_max_model_length",
-    }
-)
-"""What is shown where only the past says it; a trainer's arguments have 150 more."""
+_SHOWN: Final = KNOWN | {
+    "lora_dropout",
+    "lora_target_modules",
+    "max_position_embeddings",
+    "script_max_completion_length",
+    "script_max_prompt_length",
+    "length_allocation_strategy",
+    "steps_per_generation",
+    "generation_batch_size",
+    "use_vllm",
+}
+"""What is worth a line; a trainer's arguments alone have 150 more."""
 
 _LONGEST: Final = 28
 
 
 def chosen_rows(facts: Facts) -> list[Parameter]:
-    """Return the parameters worth showing: what the next start is given, and what decides most."""
-    return [
-        each
-        for each in facts.parameters.values()
-        if each.next_start is not None or each.name in SHOWN_ALWAYS
-    ]
+    """Return the parameters worth showing: those that decide most, and those that differ."""
+    return [each for each in facts.parameters.values() if each.differs or each.name in _SHOWN]
 
 
 def parameter_table(parameters: Sequence[Parameter]) -> Table:
     """Return the table: parameter, next start, trained with, and where both stand."""
     table = narrow_table()
-    table.add_column("parameter", overflow="fold")
+    table.add_column("parameter", no_wrap=True, overflow="fold")
     table.add_column("next start", overflow="fold")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("trained with", overflow="fold")
     table.add_column("where", overflow="fold")
     for each in parameters:
@@ -80,7 +66,8 @@ def parameter_table(parameters: Sequence[Parameter]) -> Table:
 def _value(setting: Setting | None) -> str:
     if setting is None:
         return "-"
-    text = setting.value if isinstance(setting.value, str) else repr(setting.value)
+    value = sorted(setting.value) if isinstance(setting.value, frozenset) else setting.value
+    text = value if isinstance(value, str) else repr(value)
     text = plain(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}...")
     return text if setting.certain else f"{text} ?"
 
@@ -88,9 +75,9 @@ def _value(setting: Setting | None) -> str:
 def _where(parameter: Parameter) -> str:
     counts = [each for each in (parameter.next_start, parameter.trained_with) if each is not None]
     others = [
-        f"{place_of(each)} has {_value(each)}"
+        f"not {_value(each)} ({place_of(each)})"
         for each in parameter.settings
-        if not any(each is one for one in counts) and not _is_said(each, counts)
+        if each.certain and not _is_said(each, counts)
     ]
     said = "; ".join(dict.fromkeys([*map(place_of, counts), *others]))
     if parameter.differs and parameter.restored:
@@ -104,12 +91,18 @@ def _is_said(setting: Setting, counts: Sequence[Setting]) -> bool:
 
 
 def place_of(setting: Setting) -> str:
-    """Return where a setting stands, for a table: ``train.yaml line 3``."""
-    label = setting.source.label
-    if setting.source.kind is SourceKind.CHECKPOINT and setting.source.path is not None:
-        # Which checkpoint stands above the table.
-        label = setting.source.path.name
-    return label + ("" if setting.line is None else f" line {setting.line}")
+    """Return where a setting stands, for a table: ``train.yaml:3``."""
+    source = setting.source
+    # Which checkpoint it is stands above the table, and where the files are below it.
+    named = source.path is not None and source.kind is not SourceKind.TRACKER
+    label = source.path.name if named and source.path is not None else source.label
+    return label + ("" if setting.line is None else f":{setting.line}")
+
+
+def files_elsewhere(facts: Facts) -> list[str]:
+    """Return the files that say something and do not lie in the run, each once."""
+    paths = (each.source.path for each in facts.settings)
+    return sorted({str(p) for p in paths if p is not None and not p.is_relative_to(facts.run)})
 
 
 def as_json(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -177,6 +170,8 @@ def _json_value(value: Any) -> Any:
     """Return a value that JSON has: what is not finite, or of another kind, becomes text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, frozenset):
+        value = sorted(value)
     if isinstance(value, (list, tuple)):
         return [_json_value(each) for each in value]
     if isinstance(value, dict):

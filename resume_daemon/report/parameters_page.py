@@ -10,6 +10,7 @@ from resume_daemon.files import write_atomic
 from resume_daemon.findings import Severity
 from resume_daemon.parameters.grades import EXPERIMENT, MODEL
 from resume_daemon.parameters.lengths import Allocation, Strategy, allocate
+from resume_daemon.parameters.names import ALIASES, PATHS
 from resume_daemon.parameters.release import written
 from resume_daemon.parameters.removals import ADDITIONS, REMOVALS
 
@@ -83,10 +84,35 @@ Arguments of GRPOConfig that older releases of TRL refuse:
 """
 
 
+_NAMES = """\
+
+## Names
+
+A parameter is known by TRL's name, whether it is written with dashes, in upper case, or as another
+trainer calls it. Within tables of a configuration the last keys count where the name alone says too
+little, and what stands in a table of another model (`critic`, `reward_model`, `ref`) or occasion
+(`eval`) is a parameter of its own.
+
+| written as | known as |
+| --- | --- |
+"""
+
+
 def page() -> str:
     """Return the page as Markdown."""
     return "".join(
-        [_HEAD, *_strategies(), _BATCHES, *_grades(), _REMOVED, *_removals(), _ADDED, *_additions()]
+        [
+            _HEAD,
+            *_strategies(),
+            _BATCHES,
+            *_grades(),
+            _REMOVED,
+            *_removals(),
+            _ADDED,
+            *_additions(),
+            _NAMES,
+            *_names(),
+        ]
     )
 
 
@@ -112,6 +138,14 @@ def _additions() -> Iterator[str]:
     for release in sorted(set(ADDITIONS.values())):
         names = sorted(name for name, since in ADDITIONS.items() if since == release)
         yield f"| {written(release)} | {_listed(names)} |\n"
+
+
+def _names() -> Iterator[str]:
+    written_as: dict[str, list[str]] = {}
+    for other, name in (*ALIASES.items(), *PATHS.items()):
+        written_as.setdefault(name, []).append(other)
+    for name, others in sorted(written_as.items()):
+        yield f"| {_listed(others)} | `{name}` |\n"
 
 
 def _listed(names: list[str]) -> str:

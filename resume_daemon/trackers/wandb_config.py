@@ -17,7 +17,7 @@ from resume_daemon.trackers.wandb_records import WireError, walk
 if TYPE_CHECKING:
     from pathlib import Path
 
-READ: Final = 16 * 1024 * 1024
+READ: Final = 4 * 1024 * 1024
 """Bytes of a log that are read: a trainer gives its configuration before it trains."""
 
 MAX_VALUE: Final = 1024 * 1024

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from resume_daemon.cli import app
 from tests.checkpoints import write_checkpoint, write_json
+from tests.torch_files import write_torch_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +66,7 @@ def test_what_the_next_start_is_given_stands_beside_what_the_checkpoint_has(run:
     assert steps["trained_with"]["source"] == "checkpoint-10/trainer_state.json"
     assert steps["differs"]
     assert not found["save_steps"]["differs"]
-    assert "learning_rate" not in found, "a file that is named stands for all that are not"
+    assert found["learning_rate"]["next_start"] is None, "one that is named stands for all"
     assert "!=" in params(run, "--config", run.parent / "given.json")
 
 
@@ -85,6 +86,8 @@ def test_only_files_that_speak_of_training_are_taken_for_its_configuration(run: 
     assert [each["source"] for each in document["sources"]] == [
         "train.yaml",
         "checkpoint-10/config.json",
+        "checkpoint-10/optimizer.pt",
+        "checkpoint-10/scheduler.pt",
         "checkpoint-10/trainer_state.json",
         "checkpoint-10/training_args.bin",
     ]
@@ -122,7 +125,8 @@ def test_bad_input_is_told_in_a_sentence(run: Path, tmp_path: Path) -> None:
     params(run, "--checkpoint", "checkpoint-7", status=2)
     params(tmp_path / "nowhere", status=2)
     params(run / "train.yaml", status=2)
-    params(run, "--config", tmp_path / "nowhere.yaml", status=1)
+    params(run, "--config", tmp_path / "nowhere.yaml", status=2)
+    params(run, "--script", tmp_path, status=1)
     garbage = tmp_path / "garbage.yaml"
     garbage.write_bytes(os.urandom(64) + b"\xff")
     done = CliRunner().invoke(app, ["params", str(run), "--config", str(garbage)])
@@ -259,3 +263,62 @@ def test_the_packages_of_the_trainers_interpreter_are_looked_up(run: Path, tmp_p
     assert document["versions"] == {"trl": "1.16.0"}
     assert "RD809" in [each["code"] for each in document["findings"]], "max_prompt_length is gone"
     params(run, "--python", tmp_path / "none", status=2)
+
+
+def test_what_a_resume_restored_is_read_where_it_is_true(run: Path) -> None:
+    checkpoint = run / "checkpoint-10"
+    groups = [
+        {"initial_lr": 3e-6, "lr": 1e-6, "betas": (0.8, 0.95), "eps": 1e-7, "weight_decay": decay}
+        for decay in (0.1, 0.0)
+    ]
+    write_torch_file(checkpoint / "optimizer.pt", {"state": {}, "param_groups": groups})
+    write_torch_file(checkpoint / "scheduler.pt", {"base_lrs": [3e-6, 3e-6], "last_epoch": 10})
+    found = parameters(run)
+    trained = {name: each["trained_with"] for name, each in found.items() if each["restored"]}
+    assert {name: (each["value"], each["source"]) for name, each in trained.items()} == {
+        "adam_beta1": (0.8, "checkpoint-10/optimizer.pt"),
+        "adam_beta2": (0.95, "checkpoint-10/optimizer.pt"),
+        "adam_epsilon": (1e-7, "checkpoint-10/optimizer.pt"),
+        "learning_rate": (3e-6, "checkpoint-10/scheduler.pt"),
+        "weight_decay": (0.1, "checkpoint-10/optimizer.pt"),
+    }
+    assert found["learning_rate"]["next_start"]["value"] == 2e-6
+    assert "the checkpoint's counts when it resumes" in " ".join(params(run).split())
+    # Without them there is nothing to restore.
+    (checkpoint / "optimizer.pt").unlink()
+    (checkpoint / "scheduler.pt").unlink()
+    assert not any(each["restored"] for each in parameters(run).values())
+
+
+def test_the_modules_of_an_adapter_are_the_same_in_any_order(run: Path, tmp_path: Path) -> None:
+    adapter = {"peft_type": "LORA", "r": 16, "target_modules": ["v_proj", "q_proj"]}
+    write_json(run / "checkpoint-10" / "adapter_config.json", adapter)
+    given = tmp_path / "given.yaml"
+    given.write_text("lora_target_modules: [q_proj, v_proj]\nlora_r: 8\n", encoding="utf-8")
+    found = parameters(run, "--config", given, "--report-only")
+    assert found["lora_target_modules"]["trained_with"]["value"] == ["q_proj", "v_proj"]
+    assert not found["lora_target_modules"]["differs"]
+    assert found["lora_r"]["differs"]
+
+
+PARSED = """\
+from dataclasses import dataclass
+from transformers import HfArgumentParser
+
+@dataclass
+class Used:
+    seed: int = 1
+
+@dataclass
+class Unused:
+    seed: int = 2
+
+parser = HfArgumentParser((Used, GRPOConfig))
+"""
+
+
+def test_only_the_classes_that_arguments_are_parsed_into_count(run: Path, tmp_path: Path) -> None:
+    code = tmp_path / "train.py"
+    code.write_text(PARSED, encoding="utf-8")
+    found = parameters(run, "--code", code)["seed"]
+    assert [each["value"] for each in found["values"] if each["kind"] == "default in code"] == [1]

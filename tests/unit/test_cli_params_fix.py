@@ -382,3 +382,41 @@ def test_defaults_that_an_allocation_strategy_replaces_are_left_alone(
     assert "nothing to fix" in done.stdout
     assert "2048 = 4096 fits" in done.stdout
     assert path.read_text(encoding="utf-8") == content
+
+
+ONE_FOR_BOTH = """\
+LEN={length}
+python train.py --max_seq_length 4096 --max_prompt_length $LEN --max_completion_length "$LEN"
+"""
+
+
+def test_a_variable_that_both_lengths_are_given_by_is_changed_only_where_both_get_the_same(
+    run: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "train.sh"
+    path.write_text(ONE_FOR_BOTH.format(length=2049), encoding="utf-8")
+    done = params([run, "--script", path, "--auto-fix", "--strategy", "prompt_heavy"])
+    assert done.exit_code == 1
+    assert "is given by the same text" in done.stdout
+    assert path.read_text(encoding="utf-8") == ONE_FOR_BOTH.format(length=2049)
+    done = params([run, "--script", path, "--auto-fix"])
+    assert done.exit_code == 0, done.output
+    assert path.read_text(encoding="utf-8") == ONE_FOR_BOTH.format(length=2048)
+
+
+PUT_TOGETHER = """\
+CMD="python train.py --max_prompt_length 1536"
+CMD="$CMD --max_completion_length={completion}"  # tokens
+CMD+=" --max_seq_length 4096"
+eval "$CMD"
+"""
+
+
+def test_a_length_in_a_command_that_is_put_together_as_text_is_changed_in_place(
+    run: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "train.sh"
+    path.write_text(PUT_TOGETHER.format(completion=2561), encoding="utf-8")
+    done = params([run, "--script", path, "--auto-fix"])
+    assert done.exit_code == 0, done.output
+    assert path.read_text(encoding="utf-8") == PUT_TOGETHER.format(completion=2560)

@@ -274,6 +274,8 @@ def test_a_default_inside_an_expansion_is_changed_in_place() -> None:
         (PythonFile(), b"x = -1\n", b"-1", (-1, -2), b"x = -2\n"),
         (PythonFile(), b"x = True\n", b"True", (True, False), b"x = False\n"),
         (ShellFile(), b"X='a b'\n", b"'a b'", ("a b", "c d"), b"X='c d'\n"),
+        (ShellFile(), b'C="t.py --x 5 --y=6"\n', b"5", (5, 7), b'C="t.py --x 7 --y=6"\n'),
+        (ShellFile(), b'C="t.py --x 5 --y=6"\n', b"6", (6, 7), b'C="t.py --x 5 --y=7"\n'),
         (ShellFile(), b"X=true\n", b"true", ("true", False), b"X=false\n"),
     ],
 )

@@ -171,6 +171,24 @@ def test_bases_in_other_files_are_found_by_the_import(tmp_path: Path) -> None:
     }
 
 
+def test_a_base_that_two_bases_share_comes_after_both(tmp_path: Path) -> None:
+    text = "class AConfig:\n    seed = 1\n    beta = 1\nclass B(AConfig):\n    pass\n"
+    text += "class C(AConfig):\n    seed = 3\nclass D(B, C):\n    pass\n"
+    assert by_name(code(tmp_path, text))["seed"].value == 3
+    (family,) = code(tmp_path, text).families
+    assert [each.name for each in family.lineage] == ["D", "B", "C", "AConfig"]
+
+
+def test_classes_that_multiply_by_inheritance_take_no_time(tmp_path: Path) -> None:
+    lines = ["class C0Config: x = 0", "class C1(C0Config): x = 1"]
+    lines += [f"class C{n}(C{n - 1}, C{n - 2}{'Config' * (n == 2)}): x = {n}" for n in range(2, 60)]
+    (family,) = code(tmp_path, "\n".join(lines) + "\n").families
+    assert family.name == "C59"
+    deep = "class AConfig:\n    def __post_init__(self):\n        if " + "x + " * 700 + "1:\n"
+    (family,) = code(tmp_path, deep + "            raise E\n").families
+    assert follow(family, {}).refusals == []
+
+
 def test_nothing_is_imported_or_run(tmp_path: Path) -> None:
     target = tmp_path / "made"
     package = tmp_path / "configs"
@@ -318,20 +336,21 @@ def test_a_byte_order_mark_and_other_line_ends_move_no_place(tmp_path: Path) -> 
 
 NUMBERS = st.integers(-5, 5) | st.floats(-5, 5).map(lambda x: round(x, 2))
 OPERATORS = ["+", "-", "*", "/", "//", "%", "**", "<", "==", "!=", "and", "or", "is", "in"]
-EXPRESSIONS = st.recursive(
-    (NUMBERS | st.booleans() | st.none()).map(repr) | st.sampled_from(["A", "'x'", "unknown"]),
-    lambda inner: st.one_of(
-        st.tuples(inner, st.sampled_from(OPERATORS), inner)
-        .map(" ".join).map("({})".format),
-        st.tuples(inner, inner, inner).map(lambda x: f"({x[0]} if {x[1]} else {x[2]})"),
-        inner.map("(not {})".format),
-        st.lists(inner, max_size=3).map(lambda x: f"[{', '.join(x)}]"),
-        st.tuples(st.sampled_from(["max", "min", "int", "abs", "len"]), inner).map(
+LEAVES = (NUMBERS | st.booleans() | st.none()).map(repr) | st.sampled_from(["A", "'x'", "unknown"])
+EXPRESSIONS: st.SearchStrategy[str] = st.deferred(
+    lambda: st.one_of(
+        LEAVES,
+        st.tuples(EXPRESSIONS, st.sampled_from(OPERATORS), EXPRESSIONS).map(
+            lambda x: f"({' '.join(x)})"
+        ),
+        st.tuples(EXPRESSIONS, LEAVES, LEAVES).map(lambda x: f"({x[0]} if {x[1]} else {x[2]})"),
+        EXPRESSIONS.map("(not {})".format),
+        st.lists(LEAVES, max_size=3).map(lambda x: f"[{', '.join(x)}]"),
+        st.tuples(st.sampled_from(["max", "min", "int", "abs", "len"]), EXPRESSIONS).map(
             lambda x: f"{x[0]}({x[1]})"
         ),
-    ),
-    max_leaves=8,
-)  # fmt: skip
+    )
+)
 
 
 @settings(deadline=None)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from resume_daemon.parameters.facts import Facts
-from resume_daemon.parameters.names import ALIASES, canonical
+from resume_daemon.parameters.names import ALIASES, canonical, parameter_of
 from resume_daemon.parameters.resolve import resolve
 from resume_daemon.parameters.values import Setting, Source, SourceKind
 
@@ -20,6 +20,36 @@ def setting(kind: SourceKind, value: Any, name: str = "max_seq_length") -> Setti
 )
 def test_a_parameter_is_known_by_one_name_however_it_is_written(name: str) -> None:
     assert canonical(name) == "max_seq_length"
+
+
+@pytest.mark.parametrize(
+    ("keys", "name", "known"),
+    [
+        ("actor_rollout_ref.actor.optim", "lr", "learning_rate"),
+        ("critic.optim", "lr", "critic.optim.lr"),
+        ("actor_rollout_ref.rollout", "n", "num_generations"),
+        ("trainer", "name", "trainer.name"),
+        ("model", "path", "model_name_or_path"),
+        ("reward_model.model", "path", "reward_model.model.path"),
+        ("training", "max-seq-length", "max_seq_length"),
+    ],
+)
+def test_a_name_in_a_table_is_known_by_what_the_table_is(keys: str, name: str, known: str) -> None:
+    assert parameter_of(name, keys) == known
+
+
+def test_the_critics_learning_rate_is_not_that_of_what_is_trained() -> None:
+    source = Source(SourceKind.CONFIGURATION, Path("/run/a.yaml"), "a.yaml")
+    found = resolve(
+        [
+            Setting("lr", 1e-6, source, scope="actor.optim"),
+            Setting("lr", 1e-5, source, scope="critic.optim"),
+        ]
+    )
+    rate = found["learning_rate"].next_start
+    assert rate is not None
+    assert rate.value == 1e-6
+    assert "critic.optim.lr" in found
 
 
 def test_no_alias_leads_to_another_alias() -> None:

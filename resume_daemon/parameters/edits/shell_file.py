@@ -57,6 +57,10 @@ def _parts_of_value(value: str, place: tuple[Any, ...]) -> Iterator[tuple[tuple[
         inner = default["value"]
         yield (*place, "variable"), default["name"]
         yield (*place, "default"), inner[1:-1] if quote_of(inner) else inner
+    elif bare != value and re.search(r"\s-", bare):
+        # A command that is put together as text: its words are told apart, too.
+        for number, piece in enumerate(bare.split()):
+            yield from _parts(piece, (*place, number))
     else:
         yield place, bare
 

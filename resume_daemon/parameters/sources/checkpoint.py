@@ -30,14 +30,20 @@ STATED: Final = (
 )
 """What of ``trainer_state.json`` was given, and not counted (transformers ``TrainerState``)."""
 
-# The later of two counts, so the trainer's own arguments come last: they are what it was given.
+# The later of two counts. The trainer's arguments are what it was given; what a resume restores it
+# went on with whatever was given, and that stands in the optimizer and the scheduler alone.
 _ORDER: Final = (
     Role.CONFIGURATION,
     Role.ADAPTER_CONFIGURATION,
     Role.TRAINER_STATE,
     Role.ARGUMENTS,
+    Role.OPTIMIZER,
+    Role.SCHEDULER,
 )
 _READABLE: Final = {Format.JSON, Format.TORCH, Format.YAML}
+_SETS: Final = {"target_modules", "lora_target_modules", "modules_to_save"}
+"""Lists whose order means nothing: peft saves what it keeps as a set."""
+
 _SCALAR: Final = (str, int, float, bool, type(None))
 
 
@@ -46,7 +52,8 @@ def read_checkpoint(path: Path, *, shapes: bool = False) -> tuple[CheckpointFact
 
     Args:
         path: The checkpoint; links in it may not leave the directory that it lies in.
-        shapes: Whether the shapes of its adapter's tensors are wanted as well.
+        shapes: Whether the shapes of its adapter's tensors, and what its optimizer says, are
+            wanted as well.
 
     Raises:
         VanishedError: It is not there.
@@ -57,7 +64,10 @@ def read_checkpoint(path: Path, *, shapes: bool = False) -> tuple[CheckpointFact
     parts: Mapping[str, Part] = layout.parts(listing) if layout is not None else {}
     settings: list[Setting] = []
     unread: list[Unread] = []
+    restored: set[str] = set()
     for role in _ORDER:
+        if role is Role.OPTIMIZER and not shapes:
+            continue  # A large one takes a second.
         for name in sorted(n for n, part in parts.items() if part.role is role):
             if parts[name].format not in _READABLE:
                 continue
@@ -68,13 +78,17 @@ def read_checkpoint(path: Path, *, shapes: bool = False) -> tuple[CheckpointFact
                 continue
             label = f"{path.name}/{name}"
             source = Source(SourceKind.CHECKPOINT, listing.path(name), label)
-            settings += _settings(role, value, source)
+            found = list(_settings(role, value, source))
+            settings += found
+            if role in {Role.OPTIMIZER, Role.SCHEDULER}:
+                restored |= {each.name for each in found}
     facts = CheckpointFacts(
         path.name,
         path,
         layout.step_of(path.name) if layout is not None else step_of(path.name),
         tuple(settings),
         _adapter_shapes(listing, parts, unread) if shapes else {},
+        frozenset(restored),
     )
     return facts, unread
 
@@ -94,6 +108,12 @@ def _settings(role: Role, value: Any, source: Source) -> Iterator[Setting]:
         value = getattr(value, "state", None) or value
     if not isinstance(value, dict):
         return
+    if role is Role.SCHEDULER:
+        yield from _agreed("learning_rate", value.get("base_lrs"), source)
+        return
+    if role is Role.OPTIMIZER:
+        yield from _optimizer_settings(value, source)
+        return
     if role is Role.TRAINER_STATE:
         value = {name: value[name] for name in STATED if name in value}
     if role is Role.CONFIGURATION and isinstance(inner := value.get("text_config"), dict):
@@ -105,13 +125,41 @@ def _settings(role: Role, value: Any, source: Source) -> Iterator[Setting]:
         yield Setting("num_processes", count, source, scope="distributed_state")
 
 
+def _optimizer_settings(value: Mapping[Any, Any], source: Source) -> Iterator[Setting]:
+    """Yield what the parameter groups of an Adam say, where they agree."""
+    groups = value.get("param_groups")
+    if not isinstance(groups, (list, tuple)):
+        return
+    groups = [each for each in groups if isinstance(each, dict)]
+    yield from _agreed("learning_rate", [each.get("initial_lr") for each in groups], source)
+    yield from _agreed("adam_epsilon", [each.get("eps") for each in groups], source)
+    for place, name in enumerate(("adam_beta1", "adam_beta2")):
+        betas = [each.get("betas") for each in groups]
+        pairs = [each for each in betas if isinstance(each, (list, tuple)) and len(each) > place]
+        yield from _agreed(name, [each[place] for each in pairs], source)
+    # Biases and norms have a group of their own that does not decay.
+    decays = [each.get("weight_decay") for each in groups]
+    yield from _agreed("weight_decay", [each for each in decays if each] or decays, source)
+
+
+def _agreed(name: str, values: Any, source: Source) -> Iterator[Setting]:
+    if not isinstance(values, (list, tuple)) or not values:
+        return
+    first = values[0]
+    if isinstance(first, (int, float)) and all(each == first for each in values):
+        yield Setting(name, first, source)
+
+
 def _plain_settings(values: Mapping[Any, Any], source: Source, scope: str) -> Iterator[Setting]:
     for name, raw in values.items():
         # What begins with an underscore was computed; the model's own name is the exception.
         if not isinstance(name, str) or (name.startswith("_") and name != "_name_or_path"):
             continue
         try:
-            yield Setting(name, _plain(raw), source, scope=scope)
+            value = _plain(raw)
+            if name in _SETS and isinstance(value, list):
+                value = frozenset(map(str, value))
+            yield Setting(name, value, source, scope=scope)
         except ValueError:
             continue
 

@@ -26,6 +26,7 @@ MAX_FILES: Final = 64
 """Files that are read, those that are imported included."""
 
 _MAX_DEPTH: Final = 4
+_MAX_BASES: Final = 50
 _LEVELS_ABOVE: Final = 3
 """Directories above a file in which what it imports is looked for."""
 
@@ -101,7 +102,7 @@ def read_code(paths: Sequence[Path], environ: Mapping[str, str], *, asked: bool 
             unread.append(Unread(path, error.reason))
             continue
         waiting += [(each, False) for each in _imported_files(module.imports, real)]
-    families = tuple(_families(modules))
+    families = tuple(_used(list(_families(modules)), modules))
     return Code(tuple(_settings(families, modules)), families, tuple(unread))
 
 
@@ -151,14 +152,21 @@ def _families(modules: Mapping[Path, Module]) -> Iterator[Family]:
         beside = [each for each in same if each.path == child.path]
         return next(iter(beside or same), None)
 
-    def lineage(child: ConfigurationClass, seen: tuple[str, ...]) -> list[ConfigurationClass]:
-        found = [child]
-        for name in child.bases:
-            if name not in seen and (base := base_of(child, name)) is not None:
-                found += lineage(base, (*seen, name))
-        # What several bases share comes after all of them.
-        last = {id(each): place for place, each in enumerate(found)}
-        return [each for place, each in enumerate(found) if last[id(each)] == place]
+    def lineage(child: ConfigurationClass) -> list[ConfigurationClass]:
+        """Return a class before its bases, and what several of them share after all of them."""
+        order: list[ConfigurationClass] = []
+        seen: set[int] = set()
+
+        def visit(each: ConfigurationClass, depth: int) -> None:
+            seen.add(id(each))
+            for name in reversed(each.bases):
+                base = base_of(each, name)
+                if base is not None and id(base) not in seen and depth < _MAX_BASES:
+                    visit(base, depth + 1)
+            order.append(each)
+
+        visit(child, 0)
+        return order[::-1]
 
     inherited = {
         id(base)
@@ -169,9 +177,15 @@ def _families(modules: Mapping[Path, Module]) -> Iterator[Family]:
     }
     for found in by_name.values():
         for each in found:
-            family = Family(tuple(lineage(each, (each.name,))))
+            family = Family(tuple(lineage(each)))
             if id(each) not in inherited and any(one.declared for one in family.lineage):
                 yield family
+
+
+def _used(families: Sequence[Family], modules: Mapping[Path, Module]) -> list[Family]:
+    """Return the classes that the arguments are parsed into; all, where nothing tells."""
+    parsed = {name for module in modules.values() for name in module.parsed}
+    return [each for each in families if each.name in parsed] or list(families)
 
 
 def _settings(families: Sequence[Family], modules: Mapping[Path, Module]) -> Iterator[Setting]:

@@ -72,11 +72,13 @@ class Module:
         classes: Its classes.
         calls: Arguments of calls of the trainer's classes: the class's name, and each argument.
         imports: Modules that it imports, with a leading dot for each level of a relative import.
+        parsed: Names that a parser of arguments is given (``HfArgumentParser((A, B))``).
     """
 
     classes: tuple[ConfigurationClass, ...]
     calls: tuple[tuple[str, Field], ...]
     imports: tuple[str, ...]
+    parsed: frozenset[str] = frozenset()
 
 
 def parse_module(text: str, path: Path, environ: Mapping[str, str]) -> Module:
@@ -124,7 +126,8 @@ class _Reader:
         classes = list(self._classes(tree.body))
         calls = [each for node in ast.walk(tree) for each in self._call(node)]
         imports = dict.fromkeys(each for node in ast.walk(tree) for each in _imported(node))
-        return Module(tuple(classes), tuple(calls), tuple(imports))
+        parsed = frozenset(each for node in ast.walk(tree) for each in _parsed(node))
+        return Module(tuple(classes), tuple(calls), tuple(imports), parsed)
 
     def _classes(self, body: list[ast.stmt]) -> Iterator[ConfigurationClass]:
         for node in body:
@@ -221,6 +224,17 @@ class _Reader:
 
     def _byte(self, line: int, column: int) -> int:
         return self._starts[line - 1] + column + (self._mark if line == 1 else 0)
+
+
+def _parsed(node: ast.AST) -> Iterator[str]:
+    """Yield the names that a call of a parser of arguments is given."""
+    if isinstance(node, ast.Call) and (
+        (name := _last_name(node.func)).endswith("Parser") or name in {"cli", "parse"}
+    ):
+        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+            for each in ast.walk(argument):
+                if isinstance(each, (ast.Name, ast.Attribute)):
+                    yield _last_name(each)
 
 
 def _configures(node: ast.ClassDef) -> bool:

@@ -88,11 +88,12 @@ def evaluate(node: ast.expr, names: Names) -> Value:
     try:
         found = _evaluate(node, names, 0)
     except (UnknownError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError):
-        return Value(_text_of(node), certain=False)
+        return Value(text_of(node), certain=False)
     return found
 
 
-def _text_of(node: ast.expr) -> str:
+def text_of(node: ast.expr) -> str:
+    """Return an expression as Python would be written, cut where it is long."""
     try:
         text = ast.unparse(node)
     except (RecursionError, ValueError):

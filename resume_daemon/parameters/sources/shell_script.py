@@ -45,13 +45,11 @@ class Command:
         words: The program and its arguments.
         environment: What is exported where it runs, by name, also what stands before it.
         line: Where it begins, from 1.
-        certain: Whether it runs whatever the conditions are.
     """
 
     words: tuple[Word, ...]
     environment: Mapping[str, Word]
     line: int
-    certain: bool
 
 
 @dataclass(slots=True)
@@ -98,7 +96,10 @@ def parse_script(text: str, path: Path, environ: Mapping[str, str]) -> Script:
     data = text.encode()
     root = Parser(Language(language())).parse(data).root_node
     walk = _Walk(data, path, environ, root)
-    walk.statements(root, conditional=root.has_error, depth=0)
+    try:
+        walk.statements(root, conditional=root.has_error, depth=0)
+    except RecursionError:
+        raise FormatError(_OPERATION, path, "its words are nested too deeply") from None
     if root.has_error:
         walk.script.error_line = _first_error(root)
     return walk.script
@@ -125,7 +126,7 @@ class _Walk:
             raise FormatError(_OPERATION, self._path, f"it is nested deeper than {MAX_DEPTH}")
         kind = node.type
         if kind == "command":
-            self._command(node, conditional=conditional)
+            self._command(node)
         elif kind in _ASSIGNMENTS:
             self._declaration(node, conditional=conditional)
         elif kind == "if_statement":
@@ -242,7 +243,7 @@ class _Walk:
             return None
         return Word((*before.parts, *value.parts)) if len(before.text) < MAX_COMMANDS else None
 
-    def _command(self, node: Node, *, conditional: bool) -> None:
+    def _command(self, node: Node) -> None:
         words: list[Word] = []
         prefix: dict[str, Word] = {}
         for place, child in enumerate(node.children):
@@ -271,9 +272,7 @@ class _Walk:
         else:
             environment = {**self._environment(), **prefix}
             line = node.start_point[0] + 1
-            self.script.commands.append(
-                Command(tuple(words), environment, line, certain=not conditional)
-            )
+            self.script.commands.append(Command(tuple(words), environment, line))
 
     def _environment(self) -> dict[str, Word]:
         found = {}
@@ -333,7 +332,8 @@ def _uses(root: Node, data: bytes) -> Counter[str]:
 def _showing(root: Node, data: bytes) -> frozenset[str]:
     """Return the commands that only show what they are given, the script's own functions too."""
     found = set(_SHOWS_ONLY)
-    for node in _walk_all(root):
+    # Functions inside of functions are not looked for: each would be walked once more.
+    for node in root.named_children:
         if node.type == "function_definition":
             inside = {_name_of(each, data) for each in _walk_all(node) if each.type == "command"}
             if inside <= found:
