@@ -12,6 +12,7 @@ from resume_daemon.cli import (
     backup,
     cleanup,
     config,
+    curriculum,
     demo,
     doctor,
     env,
@@ -45,6 +46,7 @@ app.command("verify")(verify.command)
 app.command("status")(status.command)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(snapshots.app, name="snapshots")
+app.command("curriculum")(curriculum.command)
 app.command("params")(params.command)
 app.command("plan")(plan.command)
 app.command("env")(env.command)

@@ -50,6 +50,9 @@ def command(
     apply: bool = typer.Option(
         False, "--apply", help="Do it; without this, only the plan is shown."
     ),
+    listing: bool = typer.Option(
+        False, "--list", help="Show earlier repairs, and what is in quarantine; do no more."
+    ),
     undo: str | None = _UNDO,
     quarantine: list[str] = _QUARANTINE,
     release: str | None = _RELEASE,
@@ -66,12 +69,14 @@ def command(
     from resume_daemon.run_directory import check_run  # noqa: PLC0415 - heavy imports wait
 
     alone = [given for given in (undo, release) if given is not None]
-    if len(alone) > 1 or (alone and (apply or quarantine)):
-        raise UsageError("repair", run, "--undo and --release each stand alone")
+    if len(alone) + listing > 1 or ((alone or listing) and (apply or quarantine)):
+        raise UsageError("repair", run, "--list, --undo and --release each stand alone")
     if backup_to is not None and not apply:
         raise UsageError("back up to", backup_to, "--backup-to is for --apply alone")
     real = check_run(run, "repair", missing="Give the trainer's output directory.")
-    if undo is not None:
+    if listing:
+        _list(real, state_dir, as_json=as_json)
+    elif undo is not None:
         _undo(real, state_dir, undo, as_json=as_json)
     elif release is not None:
         _release(real, state_dir, release, as_json=as_json)
@@ -139,6 +144,31 @@ def _apply(
         raise typer.Exit(1)
 
 
+def _list(run: Path, state_dir: Path | None, *, as_json: bool) -> None:
+    from resume_daemon.repair.store import RepairStore  # noqa: PLC0415 - heavy imports wait
+    from resume_daemon.repair.survey import quarantine_of  # noqa: PLC0415 - as above
+    from resume_daemon.state_directory import find_state_directory  # noqa: PLC0415 - as above
+
+    state = find_state_directory(run, state_dir)
+    store = RepairStore(state.repairs) if state is not None else None
+    repairs = [store.read(each) for each in store.identities()] if store is not None else []
+    told = [(each, store.status(each)) for each in repairs] if store is not None else []
+    folder = quarantine_of(run, state)
+    aside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if as_json:
+        rows = [
+            {"repair": each.id, "at": each.at, "status": status, "steps": len(each.steps)}
+            for each, status in told
+        ]
+        print_json({"schema": 1, "repairs": rows, "quarantine": aside})
+        return
+    for each, status in told:
+        say(f"{each.id}  {status}")
+        for step in each.steps:
+            say(f"  {step.sentence}")
+    say(f"in quarantine: {', '.join(aside) or 'nothing'}")
+
+
 def _undo(run: Path, state_dir: Path | None, identity: str, *, as_json: bool) -> None:
     with working(run, state_dir) as (engine, _):
         recovered = engine.recover()
@@ -159,9 +189,11 @@ def _release(run: Path, state_dir: Path | None, name: str, *, as_json: bool) -> 
             there = [path.name for path in kept.parent.iterdir()] if kept.parent.is_dir() else []
             known = f"there are {', '.join(sorted(there))}" if there else "it is empty"
             raise UsageError("bring back from quarantine", name, f"it is not there; {known}")
-        proposal = release(kept, run, name, listing_digest(kept))
+        proposal = release(kept, run, listing_digest(kept))
         repair = engine.apply([proposal], datetime.now(UTC))
-    _say_moved(repair.id, f"Brought {name} back into the run.", recovered, as_json=as_json)
+    _say_moved(
+        repair.id, f"Brought {proposal.checkpoint} back into the run.", recovered, as_json=as_json
+    )
 
 
 def _say_moved(identity: str, sentence: str, recovered: Sequence[str], *, as_json: bool) -> None:

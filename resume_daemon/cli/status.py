@@ -32,7 +32,7 @@ def command(
     as_json: bool = JSON_OPTION,
     state_dir: Path = STATE_DIR,
 ) -> None:
-    """Show each checkpoint, its curriculum and steps, and what fires."""
+    """Show each checkpoint, its curriculum, steps and what fires."""
     from resume_daemon.ledger.queries import RunState  # noqa: PLC0415 - heavy imports wait
 
     if watch and (as_json or not sys.stdout.isatty()):

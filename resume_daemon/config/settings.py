@@ -141,6 +141,10 @@ class Curriculum(Section):
     """Shapes of state files that are not known yet, one mapping each, in the form of
     resume_daemon/curriculum/schemas.yaml."""
 
+    manager_methods: Annotated[tuple[NonEmpty, ...], *AsTuple] = ()
+    """Methods that your curriculum manager has to have, with other names for the same parted by |,
+    as in save_state|state_dict. Empty means those that public code has."""
+
 
 class Snapshot(Section):
     """What is copied beside each verified checkpoint."""

@@ -47,6 +47,9 @@ class Schema:
     timestamp: str | None = None
     history_window: int | None = None
     save_every: int | None = None
+    stages: tuple[str, ...] = ()
+    stage_fields: tuple[str, ...] = ()
+    fresh: Mapping[str, Any] | None = None
     unit: Unit = Unit.UNKNOWN
 
     @classmethod
@@ -169,6 +172,12 @@ def _unit(value: Any) -> Unit:
     raise ValueError(f"it must be one of {', '.join(Unit)}, not {value!r}")
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"it must be a mapping of keys to values, not {value!r}")
+    return dict(value)
+
+
 def _several(reader: Callable[[Any], str]) -> Callable[[Any], tuple[str, ...]]:
     def read(value: Any) -> tuple[str, ...]:
         if not isinstance(value, (list, tuple)):
@@ -198,5 +207,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "timestamp": _path,
     "history_window": _count,
     "save_every": _count,
+    "stages": _several(_path),
+    "stage_fields": _several(_text),
+    "fresh": _mapping,
     "unit": _unit,
 }

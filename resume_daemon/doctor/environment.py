@@ -143,8 +143,20 @@ def check(facts: EnvironmentFacts) -> Iterator[Finding]:
 
 def _wandb_foreign(facts: EnvironmentFacts) -> Iterator[Finding]:
     known = ", ".join(facts.run_ids)
-    for name, named in _ids_named(facts.variables).items():
-        if not facts.run_ids or named in facts.run_ids:
+    ids = _ids_named(facts.variables)
+    if ids.get("WANDB_FORK_FROM") in facts.run_ids:
+        # A fork is a new run on purpose, and may be given its id.
+        ids.pop("WANDB_RUN_ID", None)
+    for name, named in ids.items():
+        if not facts.run_ids:
+            continue
+        if named in facts.run_ids:
+            if facts.resume_id is not None and named != facts.resume_id:
+                yield WANDB_FOREIGN.finding(
+                    f"{name} names the W&B run {named}; the checkpoint to resume from was logged "
+                    f"under {facts.resume_id}.",
+                    severity=Severity.WARNING,
+                )
             continue
         doubt = "" if facts.certain else ", as far as can be told"
         yield WANDB_FOREIGN.finding(

@@ -66,6 +66,8 @@ class CheckpointFacts:
         settings: From its training arguments, trainer state, model and adapter configuration.
         shapes: Shape of each tensor of its adapter, by name; empty where it has none, or where
             only the parameters were asked for.
+        restored: Parameters that stand in its optimizer or scheduler, so that a resume from it
+            brings them back.
     """
 
     name: str
@@ -73,6 +75,7 @@ class CheckpointFacts:
     step: int | None
     settings: tuple[Setting, ...]
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    restored: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def check(
                     f"it is gone since {written(removal.release)}",
                     file=_file(setting),
                     severity=grave,
-                    hint=f"Instead, {removal.instead}.",
+                    hint=f"{removal.instead[0].upper()}{removal.instead[1:]}.",
                 )
         elif (added := ADDITIONS.get(setting.name)) is not None:
             present = versions.get(TRL)

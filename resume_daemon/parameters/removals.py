@@ -55,9 +55,7 @@ REMOVALS: Final[tuple[Removal, ...]] = (
     # Tags v0.26.2 and v0.27.0.
     *_renamed(TRL, (0, 27, 0), wandb_log_unique_prompts="log_unique_prompts"),
     # Tags v0.27.2 and v0.28.0.
-    *_removed(
-        TRL, (0, 28, 0), "cut or filter long prompts in the dataset instead", "max_prompt_length"
-    ),
+    *_removed(TRL, (0, 28, 0), "cut or filter long prompts in the dataset", "max_prompt_length"),
     *_renamed(
         TRL,
         (0, 28, 0),

@@ -15,7 +15,7 @@ from resume_daemon.parameters.names import canonical, parameter_of
 from resume_daemon.parameters.values import SourceKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from resume_daemon.parameters.values import Setting
 
@@ -35,7 +35,9 @@ RESTORED: Final = frozenset(
 """
 
 
-def resolve(settings: Iterable[Setting]) -> dict[str, Parameter]:
+def resolve(
+    settings: Iterable[Setting], restored: Container[str] = RESTORED
+) -> dict[str, Parameter]:
     """Return every parameter by name, sorted, with all that was said of it.
 
     Among settings of equal strength the one that comes later counts, as a repeated option or a
@@ -43,11 +45,12 @@ def resolve(settings: Iterable[Setting]) -> dict[str, Parameter]:
 
     Args:
         settings: Of every source, in the order in which each source has them.
+        restored: Parameters that a resume takes from the checkpoint.
     """
     found: dict[str, list[Setting]] = {}
     for setting in settings:
         found.setdefault(name_of(setting), []).append(setting)
-    return {name: _parameter(name, found[name]) for name in sorted(found)}
+    return {name: _parameter(name, found[name], restored) for name in sorted(found)}
 
 
 def name_of(setting: Setting) -> str:
@@ -75,7 +78,7 @@ def with_computed(
     found = dict(parameters)
     for setting in computed:
         name = canonical(setting.name)
-        parameter = found.get(name, Parameter(name, (), restored=name in RESTORED))
+        parameter = found.get(name, Parameter(name, ()))
         given = parameter.next_start
         stays = given is not None and same(given.value, setting.value)
         if not stays or (given is not None and given.certain != setting.certain):
@@ -85,7 +88,7 @@ def with_computed(
     return dict(sorted(found.items()))
 
 
-def _parameter(name: str, settings: list[Setting]) -> Parameter:
+def _parameter(name: str, settings: list[Setting], restored: Container[str]) -> Parameter:
     # Later ones first, so that a stable sort leaves the one that counts at the head of its kind.
     order = settings[::-1]
     order.sort(key=lambda each: STRENGTH[each.source.kind])
@@ -96,5 +99,5 @@ def _parameter(name: str, settings: list[Setting]) -> Parameter:
         tuple(order),
         next_start=next(iter(future), None),
         trained_with=next(iter(past), None),
-        restored=name in RESTORED,
+        restored=name in restored,
     )

@@ -92,7 +92,7 @@ def survey(
         *past,
     ]
     settings = list(without_secrets([*settings, *given.settings]))
-    parameters = resolve(settings)
+    parameters = resolve(settings, frozenset() if chosen is None else chosen.restored)
     computed, refusals = outcome_of(given.families, parameters)
     return Facts(
         run=run,

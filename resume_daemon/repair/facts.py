@@ -107,12 +107,14 @@ class RunFacts:
         checkpoints: All of them, newest first; those that are neither damaged nor beside a damaged
             one without what would have to be read.
         trackers: Files that name the newest checkpoint.
+        quarantined: Names that are taken in quarantine.
     """
 
     run: Path
     quarantine: Path
     checkpoints: tuple[CheckpointFacts, ...]
     trackers: tuple[Tracker, ...] = ()
+    quarantined: frozenset[str] = frozenset()
 
     def neighbours(self, of: CheckpointFacts) -> tuple[CheckpointFacts, ...]:
         """Return the other checkpoints whose step is known, the nearest first."""

@@ -93,7 +93,9 @@ def survey_repair(
         look.facts(name, found.get(name), now_ns) if name in looked_into else look.outline(name)
         for name in look.order
     )
-    facts = RunFacts(run, quarantine_of(run, state), checkpoints, _trackers(run))
+    quarantine = quarantine_of(run, state)
+    taken = frozenset(p.name for p in quarantine.iterdir()) if quarantine.is_dir() else frozenset()
+    facts = RunFacts(run, quarantine, checkpoints, _trackers(run), taken)
     return Surveyed(facts, found)
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pytest
 from resume_daemon.backup import restoring
 from resume_daemon.backup.copying import Subject, back_up
 from resume_daemon.backup.destinations.directory import DirectoryDestination
-from resume_daemon.backup.inventory import take_inventory
+from resume_daemon.backup.inventory import remove_backup, take_inventory
 from resume_daemon.backup.pace import Pace
 from resume_daemon.backup.reading_back import damages
 from resume_daemon.backup.restoring import restore
@@ -455,6 +456,31 @@ def test_a_backup_that_a_person_asks_for_is_not_the_policys_any_more(
     back_up(subject_of(checkpoint, policy=False), place, Pace())
     (backup,) = take_inventory(place).backups
     assert not backup.policy
+
+
+def test_reads_and_writes_keep_to_the_limit_together(
+    checkpoint: Path, place: DirectoryDestination
+) -> None:
+    subject = subject_of(checkpoint)
+    begin = time.monotonic()
+    back_up(subject, place, Pace(1_000_000))
+    # Half a megabyte is read, written and read back; a quarter of a second's worth is free.
+    assert time.monotonic() - begin > 1.0
+
+
+def test_a_backup_that_is_half_removed_counts_for_nothing(
+    checkpoint: Path, place: DirectoryDestination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = back_up(subject_of(checkpoint), place, Pace()).backup
+
+    def fail(name: str) -> None:
+        raise ResumeDaemonError("remove", name, "the disk failed")
+
+    monkeypatch.setattr(place, "remove_folder", fail)
+    with pytest.raises(ResumeDaemonError, match="the disk failed"):
+        remove_backup(place, backup.id)
+    assert take_inventory(place).backups == ()
+    assert take_inventory(place).unfinished == (backup.id,)
 
 
 def test_a_backup_waits_while_it_is_held(checkpoint: Path, place: DirectoryDestination) -> None:

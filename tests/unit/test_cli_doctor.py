@@ -95,6 +95,65 @@ def test_a_healthy_run_gives_no_finding_above_info(watched: Path, python: Path) 
     assert section(found, "tracker")["facts"]["recorded"] == [REAL_RUN_ID]
 
 
+def test_disk_clock_owners_and_limits_are_looked_at_for_real(tmp_path: Path, python: Path) -> None:
+    run = tmp_path / "run"
+    checkpoint = write_checkpoint(run, 5)
+    found = examined([run, "--python", python], status=0)
+    disk, limits = section(found, "disk")["facts"], section(found, "limits")["facts"]
+    size = sum(path.stat().st_size for path in checkpoint.iterdir())
+    assert disk["checkpoint_bytes"] == size
+    assert 0 < disk["free_bytes"] < disk["total_bytes"]
+    assert disk["fits"] == disk["free_bytes"] // size
+    assert section(found, "permissions")["facts"]["owner"] == run.stat().st_uid
+    assert section(found, "clock")["facts"]["newest_file"].startswith("checkpoint-5/")
+    assert limits["open_files"] is None or limits["open_files"] > 0
+    ahead = run.stat().st_mtime + 3600
+    os.utime(checkpoint / "optimizer.pt", (ahead, ahead))
+    assert findings(examined([run, "--python", python], status=0), "warning") == ["RD860"]
+
+
+def test_records_in_a_configured_state_directory_are_found(tmp_path: Path, python: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "state"
+    write_checkpoint(run, 5)
+    config = tmp_path / "config.yaml"
+    config.write_text(f"run: {run}\nstate_dir: {elsewhere}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "resume_daemon", "run", "--once", "--config", str(config)]
+    subprocess.run(command, capture_output=True, timeout=50, check=True)
+    without = section(examined([run, "--python", python]), "checkpoints")["summary"]
+    assert "headers and small files read" in without
+    found = examined([run, "--python", python, "--state-dir", elsewhere], status=0)
+    assert "not touched since" in section(found, "checkpoints")["summary"]
+
+
+def test_a_run_on_a_read_only_mount_is_an_error(tmp_path: Path, python: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("this user may not mount a file system")
+    try:
+        write_checkpoint(disk / "run", 5)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        found = examined([disk / "run", "--python", python], status=1)
+        assert findings(found, "error") == ["RD856"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_run_that_root_wrote_into_is_told_to_its_owner(tmp_path: Path, python: Path) -> None:
+    run = tmp_path / "run"
+    write_checkpoint(run, 5)
+    os.chown(run, 1000, 1000)
+    found = examined([run, "--python", python], status=0)
+    assert findings(found, "warning") == ["RD859"]
+    run.chmod(0o555)
+    found = examined([run, "--python", python], status=1)
+    assert findings(found, "error") == ["RD857"]
+
+
 def test_a_healthy_run_is_said_to_be_one_in_words(watched: Path, python: Path) -> None:
     shown = CliRunner().invoke(app, ["doctor", str(watched), "--python", str(python)])
     assert shown.exit_code == 0

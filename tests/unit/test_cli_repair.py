@@ -117,6 +117,21 @@ def test_an_unsound_checkpoint_goes_into_quarantine_and_comes_back(run: Path) ->
     }
 
 
+def test_a_second_checkpoint_of_the_same_step_goes_into_quarantine_beside_the_first(
+    run: Path,
+) -> None:
+    for _ in range(2):
+        (run / NEWEST / "model.safetensors").write_bytes(b"")
+        repair(run, "--apply")
+        assert not (run / NEWEST).exists()
+        write_checkpoint(run, 15, seed=7)
+    assert document(run, "--list")["quarantine"] == [NEWEST, f"{NEWEST}.2"]
+
+    (run / NEWEST).rename(run / "elsewhere")
+    assert repair(run, "--release", f"{NEWEST}.2").exit_code == 0
+    assert (run / NEWEST / "model.safetensors").read_bytes() == b""
+
+
 def test_a_checkpoint_that_is_not_in_quarantine_cannot_be_released(run: Path) -> None:
     result = repair(run, "--release", "checkpoint-7")
     assert result.exit_code == 2
@@ -129,7 +144,12 @@ def test_a_checkpoint_that_is_not_there_cannot_be_quarantined(run: Path) -> None
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--undo", "x", "--apply"), ("--undo", "x", "--release", "y"), ("--release", "y", "--apply")],
+    [
+        ("--list", "--apply"),
+        ("--undo", "x", "--apply"),
+        ("--undo", "x", "--release", "y"),
+        ("--release", "y", "--apply"),
+    ],
 )
 def test_what_contradicts_itself_is_wrong_usage(arguments: tuple[str, ...], run: Path) -> None:
     assert repair(run, *arguments).exit_code == 2
@@ -181,6 +201,18 @@ def test_an_interrupted_repair_is_settled_by_the_daemon_that_starts(run: Path) -
     assert "Finished the repair" in done.stderr
     assert picture(run)[NEWEST] == before[NEWEST]
     assert RepairStore(run / ".resume_daemon" / "repairs").interrupted() == []
+
+
+def test_earlier_repairs_and_the_quarantine_are_listed(run: Path) -> None:
+    (run / "checkpoint-10" / "model.safetensors").write_bytes(b"")
+    done = document(run, "--apply", "--quarantine", "checkpoint-10")["repair"]
+    (row,) = document(run, "--list")["repairs"]
+
+    assert (row["repair"], row["status"]) == (done, "applied")
+    assert "in quarantine: checkpoint-10" in repair(run, "--list").stdout
+    repair(run, "--undo", done)
+    assert document(run, "--list")["repairs"][0]["status"] == "undone"
+    assert document(run, "--list")["quarantine"] == []
 
 
 def test_what_is_replaced_is_kept_at_a_second_place_first(run: Path, tmp_path: Path) -> None:

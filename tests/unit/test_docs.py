@@ -37,6 +37,7 @@ ARGUMENTS = {
     "repair": ["{run}"],
     "backup": ["{run}", "--to", "{disk}", "--checkpoint", "checkpoint-10"],
     "restore": ["{elsewhere}", "checkpoint-10", "--from", "{kept}"],
+    "curriculum": ["{run}", "--restore", "checkpoint-5"],
     "explain": [],
     "config check": ["{wrong}"],
 }

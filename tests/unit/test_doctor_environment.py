@@ -41,6 +41,19 @@ def test_a_variable_of_another_run_is_an_error_only_where_the_run_is_known(
     assert said(facts(variables)) == []
 
 
+def test_of_several_runs_the_one_of_the_checkpoint_is_meant() -> None:
+    several = EnvironmentFacts(HEALTHY, ("earlier", "mine"), resume_id="earlier")
+    (found,) = check(several)
+    assert (found.code, found.severity.value) == ("RD830", "warning")
+    assert "was logged under earlier" in found.message
+    assert said(EnvironmentFacts(HEALTHY, ("earlier", "mine"), resume_id="mine")) == []
+
+
+def test_a_fork_of_this_run_may_have_an_id_of_its_own() -> None:
+    fork = {"WANDB_FORK_FROM": "mine?_step=150", "WANDB_RUN_ID": "branch"}
+    assert said(facts(fork, "mine")) == []
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [

@@ -301,6 +301,8 @@ def test_the_environment_that_the_script_inherits_decides_where_it_is_asked(tmp_
         ("while true; do python train.py --seed 1 && break; done", "train.py"),
         ("main() { python train.py --seed 1; }\nmain", "train.py"),
         ("if ! python train.py --seed 1; then echo failed; fi", "train.py"),
+        ("if [ -f x ]; then python train.py --seed 1; fi", "train.py"),
+        ("if [ -f x ]; then python a.py --seed 1; else python a.py --seed 1 --x; fi", "a.py"),
         (
             "python prepare.py --input x\npython train.py --seed 1\npython -c 'x' --seed 2",
             "train.py",
@@ -315,6 +317,14 @@ def test_the_training_is_found_behind_whatever_starts_it(
     assert found.program == program
     seed = next(each for each in found.settings if each.name == "seed")
     assert (seed.value, seed.certain, text_at(tmp_path, seed)) == (1, True, "1")
+
+
+def test_what_two_ways_to_start_it_do_not_agree_on_is_not_certain(tmp_path: Path) -> None:
+    text = "if [ -d $1 ]; then python t.py --seed 1 --beta 2 --resume x; else python t.py --seed 1 "
+    found = given_to(tmp_path, text + "--beta 3; fi\n")
+    assert {name: each.certain for name, each in found.items()} == {"seed": True, "beta": False}
+    found = given_to(tmp_path, "python t.py --seed 1 --resume x || python t.py --seed 1\n")
+    assert found["seed"].certain
 
 
 def test_arguments_that_the_script_passes_on_are_said_not_to_be_known(tmp_path: Path) -> None:

@@ -244,6 +244,21 @@ def test_what_a_second_save_wrote_is_not_mixed_with_the_first(run: Path) -> None
     assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == before
 
 
+def test_large_files_of_a_second_save_are_read_again_before_anything_is_put_back(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resume_daemon.repair.gathering.MOST_OF_A_FILE", 50_000)
+    weights = run / NEWEST / "model.safetensors"
+    weights.write_bytes(weights.read_bytes())
+    (run / NEWEST / "rng_state.pth").unlink()
+    assert told(proposed(run).outcomes, NEWEST) == RESTORED
+
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1
+    weights.write_bytes(content)
+    assert "not small_file" in told(proposed(run).outcomes, NEWEST)
+
+
 def test_a_kept_content_that_is_damaged_is_not_put_back(run: Path) -> None:
     content = (run / NEWEST / "rng_state.pth").read_bytes()
     (run / NEWEST / "rng_state.pth").unlink()

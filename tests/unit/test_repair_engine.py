@@ -283,6 +283,16 @@ def test_a_moved_checkpoint_that_changed_since_the_plan_stays(run: Path) -> None
     assert (run / "checkpoint-10" / "late").exists()
 
 
+def test_nothing_is_moved_to_where_something_is(run: Path) -> None:
+    plan = whole_plan(run)
+    (run / ".resume_daemon" / "quarantine" / "checkpoint-10").mkdir(parents=True)
+    before = picture(run)
+    with engine_of(run) as engine, pytest.raises(ChangedError, match="is there already"):
+        engine.apply(plan, NOW)
+
+    assert picture(run) == before
+
+
 def test_what_changed_since_the_repair_is_not_undone(run: Path) -> None:
     with engine_of(run) as engine:
         repair = engine.apply(whole_plan(run), NOW)
@@ -343,7 +353,8 @@ def test_a_backup_that_does_not_read_back_stops_the_repair_before_anything_chang
     plan = whole_plan(run)
 
     def spoil(fd: int, content: bytes) -> None:
-        write_all(fd, content[:-1])
+        # Only what is replaced: what is new is read back once more before it is put in place.
+        write_all(fd, content[:-1] if content == b"checkpoint-5 a.json" else content)
 
     monkeypatch.setattr("resume_daemon.repair.store.write_all", spoil)
     with engine_of(run) as engine, pytest.raises(ResumeDaemonError, match="another digest"):

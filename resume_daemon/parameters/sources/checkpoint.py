@@ -64,6 +64,7 @@ def read_checkpoint(path: Path, *, shapes: bool = False) -> tuple[CheckpointFact
     parts: Mapping[str, Part] = layout.parts(listing) if layout is not None else {}
     settings: list[Setting] = []
     unread: list[Unread] = []
+    restored: set[str] = set()
     for role in _ORDER:
         if role is Role.OPTIMIZER and not shapes:
             continue  # A large one takes a second.
@@ -77,13 +78,17 @@ def read_checkpoint(path: Path, *, shapes: bool = False) -> tuple[CheckpointFact
                 continue
             label = f"{path.name}/{name}"
             source = Source(SourceKind.CHECKPOINT, listing.path(name), label)
-            settings += _settings(role, value, source)
+            found = list(_settings(role, value, source))
+            settings += found
+            if role in {Role.OPTIMIZER, Role.SCHEDULER}:
+                restored |= {each.name for each in found}
     facts = CheckpointFacts(
         path.name,
         path,
         layout.step_of(path.name) if layout is not None else step_of(path.name),
         tuple(settings),
         _adapter_shapes(listing, parts, unread) if shapes else {},
+        frozenset(restored),
     )
     return facts, unread
 

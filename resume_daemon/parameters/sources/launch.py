@@ -73,6 +73,7 @@ class _Start:
     launcher_name: str = ""
     launcher: list[Word] = field(default_factory=list)
     arguments: list[Word] = field(default_factory=list)
+    certain: bool = True
 
 
 def read_launch_script(
@@ -81,7 +82,8 @@ def read_launch_script(
     """Return what a launch script says; it is read and never run.
 
     Of several commands that start Python, the one that is given most of the known parameters is
-    taken, and of equals the last.
+    taken, and of equals the last. That it starts at all may hang on a condition: what it is given
+    then is certain all the same, unless another command starts the same program with another value.
 
     Args:
         path: The script.
@@ -96,15 +98,18 @@ def read_launch_script(
     """
     script = parse_script(read_text(path, "read the launch script"), path, environ)
     starts = [start for command in script.commands if (start := _start(command)) is not None]
+    for start in starts:
+        start.certain = script.error_line is None
     source = Source(SourceKind.COMMAND_LINE, path, label)
     notes = list(script.notes)
-    chosen, settings = None, []
-    most = -1
-    for start in starts:
-        given = list(_settings(start.arguments, source, start))
-        count = len({canonical(each.name) for each in given} & set(known))
-        if count >= most:
-            chosen, settings, most = start, given, count
+    given = [list(_settings(start.arguments, source, start)) for start in starts]
+    counts = [len({canonical(each.name) for each in found} & set(known)) for found in given]
+    place = max(range(len(starts)), key=lambda each: (counts[each], each), default=None)
+    chosen = None if place is None else starts[place]
+    settings: list[Setting] = []
+    if chosen is not None and place is not None:
+        others = [f for s, f in zip(starts, given, strict=True) if s.program == chosen.program]
+        settings = [_agreed(each, others) for each in given[place]]
     if script.error_line is not None:
         if chosen is None:
             reason = f"it is no shell script: see its line {script.error_line}"
@@ -205,6 +210,14 @@ def _launched(start: _Start, words: Sequence[Word]) -> _Start | None:
     return None
 
 
+def _agreed(setting: Setting, others: list[list[Setting]]) -> Setting:
+    """Return a setting, as not certain where the same program is started without it as well."""
+    for found in others:
+        if not any(each.name == setting.name and each.value == setting.value for each in found):
+            return replace(setting, certain=False, span=None)
+    return setting
+
+
 def _placed(settings: list[Setting], script: Script) -> Iterator[Setting]:
     """Yield settings with a place only where nothing but settings would change with it.
 
@@ -267,7 +280,7 @@ def _option(
     word: Word, values: list[Word], source: Source, start: _Start, scope: str
 ) -> Iterator[Setting]:
     name = word.text.lstrip("-")
-    certain = start.command.certain and word.certain
+    certain = start.certain and word.certain
     if not values:
         # HfArgumentParser makes --no_NAME of a truth value that is true by default.
         negated = name.startswith(("no_", "no-"))
@@ -289,7 +302,7 @@ def _option(
 
 
 def _setting(name: str, word: Word, source: Source, start: _Start, scope: str) -> Setting:
-    certain = start.command.certain and word.certain
+    certain = start.certain and word.certain
     return Setting(
         _plain(name),
         value_of(word.text),

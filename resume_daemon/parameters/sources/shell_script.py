@@ -45,13 +45,11 @@ class Command:
         words: The program and its arguments.
         environment: What is exported where it runs, by name, also what stands before it.
         line: Where it begins, from 1.
-        certain: Whether it runs whatever the conditions are.
     """
 
     words: tuple[Word, ...]
     environment: Mapping[str, Word]
     line: int
-    certain: bool
 
 
 @dataclass(slots=True)
@@ -128,7 +126,7 @@ class _Walk:
             raise FormatError(_OPERATION, self._path, f"it is nested deeper than {MAX_DEPTH}")
         kind = node.type
         if kind == "command":
-            self._command(node, conditional=conditional)
+            self._command(node)
         elif kind in _ASSIGNMENTS:
             self._declaration(node, conditional=conditional)
         elif kind == "if_statement":
@@ -245,7 +243,7 @@ class _Walk:
             return None
         return Word((*before.parts, *value.parts)) if len(before.text) < MAX_COMMANDS else None
 
-    def _command(self, node: Node, *, conditional: bool) -> None:
+    def _command(self, node: Node) -> None:
         words: list[Word] = []
         prefix: dict[str, Word] = {}
         for place, child in enumerate(node.children):
@@ -274,9 +272,7 @@ class _Walk:
         else:
             environment = {**self._environment(), **prefix}
             line = node.start_point[0] + 1
-            self.script.commands.append(
-                Command(tuple(words), environment, line, certain=not conditional)
-            )
+            self.script.commands.append(Command(tuple(words), environment, line))
 
     def _environment(self) -> dict[str, Word]:
         found = {}

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from resume_daemon.findings import Verdict
+from resume_daemon.layouts.registry import is_checkpoint_name
 from resume_daemon.repair.proposals import Proposal, Unrepaired
 from resume_daemon.repair.steps import Move, WriteFile
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ACTION: Final = "quarantine"
 
+_NUMBERED: Final = re.compile(r"(?P<name>.+)\.[0-9]+")
 _MOVED: Final = frozenset({Verdict.UNSOUND, Verdict.INCOMPLETE})
 
 
@@ -48,15 +50,27 @@ def propose(
             yield Unrepaired(ACTION, checkpoint.name, _degraded(checkpoint, fallback))
 
 
-def release(kept: Path, run: Path, name: str, listing: str) -> Proposal:
+def _free_name(name: str, taken: Collection[str]) -> str:
+    """Return what a checkpoint is called in quarantine: one of the same step may be there."""
+    names = (name, *(f"{name}.{number}" for number in range(2, len(taken) + 3)))
+    return next(each for each in names if each not in taken)
+
+
+def name_in_run(kept: str) -> str:
+    """Return what a checkpoint was called in the run, by its name in quarantine."""
+    match = _NUMBERED.fullmatch(kept)
+    return match["name"] if match and is_checkpoint_name(match["name"]) else kept
+
+
+def release(kept: Path, run: Path, listing: str) -> Proposal:
     """Return the move that brings a checkpoint back from quarantine.
 
     Args:
         kept: Where it is.
         run: The run.
-        name: What it was called there.
         listing: Digest of its names, sizes, modification times and kinds.
     """
+    name = name_in_run(kept.name)
     sentence = f"bring {name} back into the run"
     step = Move(kept, run / name, listing, sentence)
     return Proposal(ACTION, name, f"{sentence}.", (step,))
@@ -78,7 +92,7 @@ def _moved(
         )
     left = "none is left" if fallback is None else f"{fallback.name} is the newest sound one"
     sentence = f"{what}, and is not repaired: move it into quarantine, so that {left}"
-    target = facts.quarantine / checkpoint.name
+    target = facts.quarantine / _free_name(checkpoint.name, facts.quarantined)
     step = Move(checkpoint.path, target, checkpoint.listing, sentence)
     also = "".join(f"; {each.sentence}" for each in steps)
     return Proposal(ACTION, checkpoint.name, f"{sentence}{also}.", (*steps, step))

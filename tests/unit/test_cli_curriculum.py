@@ -1,0 +1,264 @@
+"""``curriculum`` from outside: what it says of a run's curriculum, and what it changes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from resume_daemon.cli import app
+from tests.checkpoints import write_checkpoint, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typer.testing import Result
+
+STATE = "curriculum_state_detailed.json"
+MANAGER = """
+import pathlib
+
+pathlib.Path({marker!r}).write_text("imported")
+
+
+class CurriculumManager:
+    def get_current_stage_dataset(self):
+        return self.stages[self.stage]
+
+    def should_advance_stage(self, value):
+        return value > 0.5
+
+    def advance_to_next_stage(self):
+        self.stage += 1
+
+    def save_state(self, path):
+        path.write_text("{{}}")
+"""
+LOADING = """
+    def load_state(self, path):
+        self.stage = int(path.read_text())
+"""
+
+
+def curriculum(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["curriculum", *map(str, arguments)])
+
+
+def diagnosis(*arguments: str | Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(curriculum(*arguments, "--json").stdout)
+    return found
+
+
+def codes(document: dict[str, Any], *severities: str) -> list[str]:
+    wanted = severities or ("error", "warning", "info")
+    return [each["code"] for each in document["findings"] if each["severity"] in wanted]
+
+
+def state_at(step: int, first: int = 1, **changes: Any) -> dict[str, Any]:
+    """Return what the trainer that logs every step writes at a step: each entry with its loss."""
+    history = [
+        {"step": n, "performance": 1 - 1 / n, "loss": 1 / n, "stage": n // 10}
+        for n in range(first, step + 1)
+    ]
+    state = {"current_stage": step // 10, "performance_history": history, "timestamp": "t"}
+    return state | changes
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    run = tmp_path / "project" / "run"
+    run.mkdir(parents=True)
+    write_checkpoint(run, 20)
+    write_json(run / STATE, state_at(20))
+    return run
+
+
+@pytest.fixture
+def watched(watched_run: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "watched"
+    shutil.copytree(watched_run, copy, symlinks=True)
+    return copy
+
+
+def test_a_healthy_curriculum_is_fine(run: Path) -> None:
+    done = curriculum(run)
+    assert done.exit_code == 0, done.output
+    assert f"{STATE}  stage 2, step 20, 20 entries of steps 1 to 20" in done.stdout
+    assert codes(diagnosis(run), "error", "warning") == []
+
+
+def test_a_run_without_a_curriculum_is_fine_and_said_to_have_none(tmp_path: Path) -> None:
+    done = curriculum(tmp_path)
+    assert done.exit_code == 0
+    assert "no curriculum state, which is fine" in done.stdout
+    write_checkpoint(tmp_path, 5)
+    assert curriculum(tmp_path).exit_code == 0
+    assert codes(diagnosis(tmp_path)) == []
+
+
+def test_a_path_that_is_no_run_is_wrong_usage(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    for path, reason in ((tmp_path / "gone", "no such directory"), (file, "it is a file")):
+        done = curriculum(path)
+        assert done.exit_code == 2
+        assert reason in done.stderr
+
+
+def test_a_history_that_was_lost_at_a_resume_is_told_and_fails(run: Path) -> None:
+    write_json(run / STATE, state_at(20, first=13))
+    assert "RD501" in codes(diagnosis(run), "warning")
+    assert curriculum(run).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "empty"), (bytes(200), "zero"), (b'{"current_stage": 1, ', "not whole JSON")],
+)
+def test_a_state_that_cannot_be_read_is_told_with_the_reason(
+    run: Path, content: bytes, reason: str
+) -> None:
+    (run / STATE).write_bytes(content)
+    document = diagnosis(run)
+    assert codes(document) == ["RD507", "RD518"]
+    assert reason in document["findings"][0]["message"]
+    assert document["states"][0]["readable"] is False
+
+
+def test_a_state_of_another_run_is_told_by_its_values(run: Path) -> None:
+    other = state_at(20)
+    for entry in other["performance_history"]:
+        entry["loss"] += 0.125
+    write_json(run / STATE, other)
+    assert codes(diagnosis(run), "warning") == ["RD519"]
+
+
+def test_values_of_another_measure_are_not_taken_for_another_run(run: Path) -> None:
+    state = state_at(20)
+    every_fifth = state["performance_history"][4::5]
+    for entry in every_fifth:
+        entry["loss"] += 0.125
+    write_json(run / STATE, state | {"performance_history": every_fifth})
+    assert "RD519" not in codes(diagnosis(run), "warning")
+
+
+def test_the_stage_is_looked_for_among_those_that_the_state_defines(run: Path) -> None:
+    (run / STATE).unlink()
+    stage = {"dataset_levels": ["a"], "complexity_range": [0, 1], "performance_threshold": 0.5}
+    state: dict[str, Any] = {
+        "current_stage": 1,
+        "stage_count": 2,
+        "last_update_step": 20,
+        "performance_history": [],
+        "stages": [{"name": "easy", **stage}, {"name": "hard", **stage}],
+    }
+    write_json(run / "curriculum_state.json", state)
+    assert codes(diagnosis(run), "error", "warning") == []
+    write_json(run / "curriculum_state.json", state | {"current_stage": 3})
+    assert codes(diagnosis(run), "warning") == ["RD510"]
+    del state["stages"][1]["complexity_range"]
+    write_json(run / "curriculum_state.json", state)
+    document = diagnosis(run)
+    assert codes(document, "warning") == ["RD511"]
+    assert "stage 1 (hard) lacks complexity_range" in document["findings"][0]["message"]
+    del state["stage_count"]
+    write_json(run / "curriculum_state.json", state)
+    assert "RD512" in codes(diagnosis(run), "warning")
+
+
+def test_a_state_is_compared_with_the_checkpoint_that_is_named(run: Path) -> None:
+    write_checkpoint(run, 10)
+    document = diagnosis(run, "--checkpoint", "checkpoint-10")
+    assert document["checkpoint"] == {"name": "checkpoint-10", "step": 10}
+    assert codes(document, "warning") == ["RD502"]
+    missing = curriculum(run, "--checkpoint", "checkpoint-7")
+    assert missing.exit_code == 2
+    assert "checkpoint-10, checkpoint-20" in missing.stderr
+
+
+def test_code_is_judged_and_never_run(run: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "imported"
+    code = tmp_path / "manager.py"
+    code.write_text(MANAGER.format(marker=str(marker)), encoding="utf-8")
+    document = diagnosis(run, "--code", code)
+    assert codes(document, "warning") == ["RD513"]
+    assert document["managers"][0]["lacks"] == ["load_state"]
+    code.write_text(MANAGER.format(marker=str(marker)) + LOADING, encoding="utf-8")
+    assert codes(diagnosis(run, "--code", code), "warning") == []
+    assert not marker.exists()
+
+
+def test_code_is_found_where_the_run_lies_below_the_directory_of_the_start(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = run.parent
+    (project / "curriculum").mkdir()
+    (project / "curriculum" / "manager.py").write_text(MANAGER.format(marker=""), encoding="utf-8")
+    monkeypatch.chdir(project)
+    assert diagnosis("run")["managers"][0]["class"] == "CurriculumManager"
+    monkeypatch.chdir(run)
+    assert diagnosis(".")["managers"] == []
+
+
+def test_a_manager_whose_methods_have_other_names_is_known_by_the_configuration(
+    run: Path, tmp_path: Path
+) -> None:
+    code = tmp_path / "manager.py"
+    code.write_text("class Plan:\n def pick(self): return 1\n def keep(self): return 2\n")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"run: {run}\ncurriculum: {{manager_methods: [pick, keep|save, fetch]}}\n", encoding="utf-8"
+    )
+    document = diagnosis(run, "--code", code, "--config", config)
+    assert document["managers"][0]["has"] == ["pick", "keep"]
+    assert document["managers"][0]["lacks"] == ["fetch"]
+    assert "RD517" in codes(diagnosis(run, "--code", code), "info")
+
+
+@pytest.mark.parametrize("content", [b"def f(:\n", b"\0\0", b"x = " + b"(" * 5000])
+def test_code_that_is_not_python_is_told(run: Path, tmp_path: Path, content: bytes) -> None:
+    code = tmp_path / "manager.py"
+    code.write_bytes(content)
+    assert "RD516" in codes(diagnosis(run, "--code", code), "warning")
+
+
+def test_code_that_is_not_there_is_wrong_usage(run: Path, tmp_path: Path) -> None:
+    assert curriculum(run, "--code", tmp_path / "gone.py").exit_code == 2
+
+
+def test_only_one_thing_is_done_at_a_time(run: Path) -> None:
+    done = curriculum(run, "--diagnose", "--restore", "checkpoint-20")
+    assert done.exit_code == 2
+    assert "only one of --diagnose and --restore" in done.stderr
+    assert curriculum(run, "--apply").exit_code == 2
+
+
+def test_a_restore_is_shown_first_and_done_when_asked(watched: Path) -> None:
+    before = (watched / STATE).read_bytes()
+    shown = curriculum(watched, "--restore", "checkpoint-10")
+    assert shown.exit_code == 0, shown.output
+    assert "the state of step 10, the same as checkpoint-10" in shown.stdout
+    assert (watched / STATE).read_bytes() == before
+    done = curriculum(watched, "--restore", "checkpoint-10", "--apply")
+    assert done.exit_code == 0, done.output
+    restored = json.loads((watched / STATE).read_bytes())
+    assert restored["performance_history"][-1]["step"] == 10
+    again = curriculum(watched, "--restore", "checkpoint-10", "--apply")
+    assert "nothing: it is the version of checkpoint-10 already" in again.stdout
+
+
+def test_a_version_can_be_put_back_after_its_checkpoint_was_rotated(watched: Path) -> None:
+    shutil.rmtree(watched / "checkpoint-5")
+    done = curriculum(watched, "--restore", "checkpoint-5", "--apply", "--json")
+    assert json.loads(done.stdout)["repair"]
+    assert json.loads((watched / STATE).read_bytes())["performance_history"][-1]["step"] == 5
+
+
+def test_a_version_that_nobody_kept_is_wrong_usage(run: Path, watched: Path) -> None:
+    assert "No daemon has kept any" in curriculum(run, "--restore", "checkpoint-20").stderr
+    done = curriculum(watched, "--restore", "checkpoint-7")
+    assert done.exit_code == 2
+    assert "those of checkpoint-5, checkpoint-10" in done.stderr
