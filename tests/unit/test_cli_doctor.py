@@ -112,6 +112,36 @@ def test_disk_clock_owners_and_limits_are_looked_at_for_real(tmp_path: Path, pyt
     assert findings(examined([run, "--python", python], status=0), "warning") == ["RD860"]
 
 
+def test_records_in_a_configured_state_directory_are_found(tmp_path: Path, python: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "state"
+    write_checkpoint(run, 5)
+    config = tmp_path / "config.yaml"
+    config.write_text(f"run: {run}\nstate_dir: {elsewhere}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "resume_daemon", "run", "--once", "--config", str(config)]
+    subprocess.run(command, capture_output=True, timeout=50, check=True)
+    without = section(examined([run, "--python", python]), "checkpoints")["summary"]
+    assert "headers and small files read" in without
+    found = examined([run, "--python", python, "--state-dir", elsewhere], status=0)
+    assert "not touched since" in section(found, "checkpoints")["summary"]
+
+
+def test_a_run_on_a_read_only_mount_is_an_error(tmp_path: Path, python: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("this user may not mount a file system")
+    try:
+        write_checkpoint(disk / "run", 5)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        found = examined([disk / "run", "--python", python], status=1)
+        assert findings(found, "error") == ["RD856"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 def test_a_run_that_root_wrote_into_is_told_to_its_owner(tmp_path: Path, python: Path) -> None:
     run = tmp_path / "run"

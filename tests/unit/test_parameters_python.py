@@ -66,7 +66,8 @@ class Other:
 
 
 def main():
-    config = GRPOConfig(max_completion_length=512, temperature=0.9, beta=args.beta, **more)
+    config = GRPOConfig(max_completion_length=512, temperature=0.9, epsilon=f(), **more)
+    config = GRPOConfig(beta=args.beta)
 '''
 
 
@@ -123,8 +124,8 @@ def test_what_the_trainers_class_is_called_with_is_a_setting(tmp_path: Path) -> 
     assert {name: (each.value, each.certain) for name, each in found.items()} == {
         "max_completion_length": (512, True),
         "temperature": (0.9, True),
-        "beta": ("args.beta", False),
-    }
+        "epsilon": ("f()", False),
+    }, "what is only handed on, as beta is, says nothing"
     assert text_at(tmp_path, found["temperature"]) == "0.9"
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from resume_daemon.errors import FormatError
+from resume_daemon.parameters.names import canonical
 from resume_daemon.parameters.sources.python_values import Names, Value, evaluate
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class _Reader:
         name = _last_name(node.func)
         if name in TRAINER_CLASSES:
             for keyword in node.keywords:
-                if keyword.arg is not None:
+                if keyword.arg is not None and not _hands_on(keyword.arg, keyword.value):
                     yield name, self._argument(keyword.arg, keyword.value)
 
     def _worth(self, node: ast.expr) -> Value:
@@ -224,6 +225,11 @@ class _Reader:
 
     def _byte(self, line: int, column: int) -> int:
         return self._starts[line - 1] + column + (self._mark if line == 1 else 0)
+
+
+def _hands_on(name: str, value: ast.expr) -> bool:
+    """Return whether an argument only hands on the parameter: ``r=script.lora_rank``."""
+    return isinstance(value, ast.Attribute) and canonical(value.attr) == canonical(name)
 
 
 def _parsed(node: ast.AST) -> Iterator[str]:

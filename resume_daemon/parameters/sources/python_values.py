@@ -18,6 +18,18 @@ _LARGEST: Final = 1 << 128
 _SHOWN: Final = 80
 _FEW_BITS: Final = 64
 
+
+class UnknownError(Exception):
+    """What an expression is worth is decided when the program runs."""
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two values are one object, which is known of ``None`` and truth values."""
+    if not any(each is None or isinstance(each, bool) for each in (one, other)):
+        raise UnknownError
+    return one is other
+
+
 _OPERATORS: Final[dict[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -34,8 +46,8 @@ _COMPARISONS: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
-    ast.Is: lambda one, other: one is other if other is None else one == other,
-    ast.IsNot: lambda one, other: one is not other if other is None else one != other,
+    ast.Is: _is_same,
+    ast.IsNot: lambda one, other: not _is_same(one, other),
     ast.In: lambda one, other: one in other,
     ast.NotIn: lambda one, other: one not in other,
 }
@@ -54,10 +66,6 @@ _CALLS: Final[dict[str, Callable[..., Any]]] = {
     "tuple": tuple,
 }
 """Functions that only compute, of values that are known."""
-
-
-class UnknownError(Exception):
-    """What an expression is worth is decided when the program runs."""
 
 
 @dataclass(frozen=True, slots=True)
