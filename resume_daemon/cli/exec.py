@@ -22,6 +22,7 @@ from resume_daemon.cli.planning import (
     note,
     refusal,
 )
+from resume_daemon.cli.repairing import settle_interrupted
 from resume_daemon.cli.runs import RUN, STATE_DIR, sidecar
 from resume_daemon.errors import ResumeDaemonError, UsageError
 from resume_daemon.resume.command import Placed, place, with_checkpoint
@@ -89,6 +90,8 @@ def command(
     placed = place(arguments, template)
 
     def ready() -> tuple[tuple[str, ...], dict[str, str], int]:
+        if not force:
+            settle_interrupted(run, state_dir)
         made = make_plan(run, state_dir, degraded=degraded, anew=anew, run_id=run_id, show=True)
         chosen = _chosen(made, run, fresh=fresh, force=force)
         if chosen is not None:

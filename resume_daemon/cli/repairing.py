@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from resume_daemon.cli.planning import note, run_and_state
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -27,3 +29,20 @@ def working(
     state.prepare()
     with RunLock(state.lock), engine_of(state, run.name, elsewhere) as engine:
         yield engine, state
+
+
+def settle_interrupted(run: Path, state_dir: Path | None) -> None:
+    """Finish or take back a repair that was interrupted, before anything starts from its files.
+
+    Raises:
+        HeldError: A repair is at work now, or a daemon that could not settle it watches the run.
+        ResumeDaemonError: It can be neither finished nor taken back now.
+    """
+    from resume_daemon.repair.store import RepairStore  # noqa: PLC0415 - heavy imports wait
+
+    real, state = run_and_state(run, state_dir, "plan a resume of")
+    if state is None or not RepairStore(state.repairs).interrupted():
+        return
+    with working(real, state_dir) as (engine, _):
+        for sentence in engine.recover():
+            note(sentence)

@@ -60,6 +60,11 @@ class Engine:
         self.after("prepared")
         try:
             self._record(repair, "begin")
+        except (OSError, ResumeDaemonError) as error:
+            # Nothing was begun, so there is nothing to record: on a full disk it could not be.
+            self.store.discard(repair)
+            raise _as_before(repair, error) from error
+        try:
             self._forward(repair)
         except (OSError, ResumeDaemonError) as error:
             self._take_back(repair, error)
@@ -111,16 +116,21 @@ class Engine:
             return None
         hands = self._hands(repair)
         untouched = all(hands.find(step) is not Found.OTHER for step in repair.steps)
-        try:
-            if status == "applying" and untouched:
+        why = ""
+        if status == "applying" and untouched:
+            try:
                 self._forward(repair)
+            except (OSError, ResumeDaemonError) as error:
+                why = f" It could not be finished: {_reason(error)}."
+            else:
                 return f"Finished the repair {identity}, which was interrupted."
+        try:
             self._back(repair)
-        except OSError as error:
+        except (OSError, ResumeDaemonError) as error:
             raise _failed(repair, error) from error
         left = [step.target for step in repair.steps if hands.find(step) is Found.OTHER]
         but = f" {', '.join(left)} was changed by somebody else, and is left alone." if left else ""
-        return f"Took back the repair {identity}, which was interrupted.{but}"
+        return f"Took back the repair {identity}, which was interrupted.{why}{but}"
 
     def _forward(self, repair: Repair) -> None:
         hands = self._hands(repair)
@@ -139,9 +149,11 @@ class Engine:
 
     def _back(self, repair: Repair) -> None:
         """Undo what was done; what somebody else changed is left as it is."""
+        hands = self._hands(repair)
+        # On a full disk, what was staged takes the room in which the status is written.
+        hands.remove_staged()
         self.store.set_status(repair, "undoing")
         self.after("undoing")
-        hands = self._hands(repair)
         for step in reversed(repair.steps):
             if hands.find(step) is Found.AFTER:
                 hands.undo(step)
@@ -156,17 +168,11 @@ class Engine:
         Raises:
             ResumeDaemonError: Always.
         """
-        reason = error.reason if isinstance(error, ResumeDaemonError) else error.strerror
         try:
             self._back(repair)
         except (OSError, ResumeDaemonError) as second:
             raise _failed(repair, second) from error
-        raise ResumeDaemonError(
-            "carry out the repair",
-            repair.id,
-            f"{reason or error}",
-            hint="Everything is as it was before.",
-        ) from error
+        raise _as_before(repair, error) from error
 
     def _hands(self, repair: Repair) -> Hands:
         return Hands(repair, self.store, self.after)
@@ -224,12 +230,26 @@ def _fields(repair: Repair, step: Kept, phase: str) -> dict[str, Any]:
     }
 
 
+def _as_before(repair: Repair, error: OSError | ResumeDaemonError) -> ResumeDaemonError:
+    return ResumeDaemonError(
+        "carry out the repair",
+        repair.id,
+        _reason(error),
+        hint="Everything is as it was before.",
+    )
+
+
 def _failed(repair: Repair, error: OSError | ResumeDaemonError) -> ResumeDaemonError:
-    reason = error.reason if isinstance(error, ResumeDaemonError) else error.strerror or str(error)
     return ResumeDaemonError(
         "finish or take back the repair",
         repair.id,
-        reason,
+        _reason(error),
         hint="What it has done is recorded: the next `resume-daemon repair --apply` settles it "
         "once there is room and permission.",
     )
+
+
+def _reason(error: OSError | ResumeDaemonError) -> str:
+    if isinstance(error, ResumeDaemonError):
+        return error.reason
+    return error.strerror or str(error)

@@ -110,14 +110,23 @@ class Hands:
         Raises:
             OSError: It cannot be done.
         """
-        for step in self._repair.steps:
-            if not step.is_move:
-                self._temporary(step).unlink(missing_ok=True)
+        self.remove_staged()
         for folder, mtime_ns in self._repair.folders.items():
             with suppress(FileNotFoundError, NotADirectoryError):
                 status = Path(folder).stat()
                 os.utime(folder, ns=(status.st_atime_ns, mtime_ns))
                 self._after("time")
+
+    def remove_staged(self) -> None:
+        """Remove what was staged and not put in place.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
+        for step in self._repair.steps:
+            if not step.is_move:
+                with suppress(NotADirectoryError):
+                    self._temporary(step).unlink(missing_ok=True)
 
     def _temporary(self, step: Kept) -> Path:
         return step.place.with_name(f".{step.place.name[:200]}.{self._repair.id}.repair")

@@ -169,6 +169,16 @@ class RepairStore:
         """
         return [each for each in self.identities() if self._status(each) in {"applying", "undoing"}]
 
+    def discard(self, repair: Repair) -> None:
+        """Forget a repair that was prepared and not begun; what cannot be removed now is later.
+
+        Raises:
+            OSError: It cannot be renamed.
+        """
+        new = self._directory / f".{repair.id}.new"
+        (self._directory / repair.id).rename(new)
+        shutil.rmtree(new, ignore_errors=True)
+
     def clear_unprepared(self) -> None:
         """Remove what was interrupted before anything was changed."""
         if self._directory.is_dir():
