@@ -422,3 +422,47 @@ def test_any_text_is_read_or_refused_and_every_place_is_the_value(
             if stands[:1] in {"'", '"'} and stands[:1] == stands[-1:]:
                 stands = stands[1:-1]
             assert value_of(stands) == each.value
+
+
+PASSED_ON = """\
+A=4096
+LR=6e-6
+FLAGS="--x 1 --y '2 3'"
+ARGS=(--max_prompt_length "$((A - 2560))" --name "a b" --escaped a\\ b)
+[ "$LR" = 6e-6 ] && ARGS+=(--lr "$LR")
+if [[ -n "${UNSET:-}" ]]; then ARGS+=(--never 1); else ARGS+=(--always 1); fi
+CMD="python t.py --learning_rate ${LR} --beta=${BETA:-0.04} \\
+   --p 'x y' $FLAGS"
+"""
+
+
+@pytest.mark.parametrize(
+    "start", ['eval "$CMD" "${ARGS[@]}"', "$CMD $LR", 'python t.py "${ARGS[@]}"']
+)
+def test_the_settings_are_of_the_words_that_bash_passes_on(tmp_path: Path, start: str) -> None:
+    text = f"{PASSED_ON}{start}\n"
+    found = launch(tmp_path, text)
+    assert all(each.certain for each in found.settings)
+    python = tmp_path / "python"
+    python.write_text("#!/bin/bash\nprintf '%s\\0' \"$@\"\n", encoding="utf-8")
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["bash", str(tmp_path / "train.sh")],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=20,
+    )
+    given: dict[str, list[str]] = {}
+    for word in done.stdout.split("\0")[1:-1]:
+        if word.startswith("--"):
+            name, equals, value = word.removeprefix("--").partition("=")
+            given[name] = [value] if equals else []
+        else:
+            given[list(given)[-1]].append(word)
+    expected = {
+        name: value_of(words[0]) if len(words) == 1 else [value_of(word) for word in words]
+        for name, words in given.items()
+    }
+    assert {each.name: each.value for each in found.settings} == expected

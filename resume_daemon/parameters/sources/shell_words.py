@@ -140,15 +140,26 @@ def read_again(words: Iterable[Word]) -> list[Word]:
     found: list[Word] = []
     current: list[Part] = []
     quote = ""
+    escaped = False
     for part in _joined(words):
         if not part.known:
             current.append(part)
+            escaped = False
             continue
         begin = 0
         for at, character in enumerate(part.text):
+            if escaped:
+                escaped = False
+                if character == "\n":
+                    begin = at + 1
+                continue
             white = character.isspace() and not quote
             mark = character == quote or (not quote and character in {"'", '"'})
-            if white or mark:
+            following = part.text[at + 1 : at + 2]
+            escaped = character == "\\" and (
+                not quote or (quote == '"' and following in {*_IN_QUOTES, "\n"})
+            )
+            if white or mark or escaped:
                 current += [_slice(part, begin, at)] if at > begin else []
                 begin = at + 1
             if mark:
