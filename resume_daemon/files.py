@@ -134,6 +134,19 @@ def flush_directory(path: Path) -> None:
         os.close(fd)
 
 
+def make_directories(path: Path) -> None:
+    """Make a directory and those above it that are missing, so that they survive a power cut."""
+    missing: list[Path] = []
+    place = path
+    while not place.exists():
+        missing.append(place)
+        place = place.parent
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        flush_directory(each.parent)
+    path.mkdir(exist_ok=True)
+
+
 def canonical_json(value: Any) -> bytes:
     """Return the one encoding of a value that is written and digested (UTF-8, sorted, one line).
 

@@ -30,6 +30,9 @@ _RUN: Path = typer.Argument(
 _RESTORE: str | None = typer.Option(
     None, "--restore", metavar="CHECKPOINT", help="Put back the version of this checkpoint."
 )
+_FILE: str | None = typer.Option(
+    None, "--file", metavar="NAME", help="The state file to make anew, where there are several."
+)
 _CHECKPOINT: str | None = typer.Option(
     None,
     "--checkpoint",
@@ -54,7 +57,14 @@ def command(
     diagnose: bool = typer.Option(
         False, "--diagnose", help="Say what is wrong; nothing is changed (the default)."
     ),
+    create_fresh: bool = typer.Option(
+        False, "--create-fresh", help="Make a fresh state at the step of --checkpoint."
+    ),
+    auto_fix: bool = typer.Option(
+        False, "--auto-fix", help="Restore, rebuild or make anew: only what is needed."
+    ),
     restore: str | None = _RESTORE,
+    file: str | None = _FILE,
     checkpoint: str | None = _CHECKPOINT,
     apply: bool = typer.Option(
         False, "--apply", help="Do it; without this, only the plan is shown."
@@ -73,7 +83,17 @@ def command(
     from resume_daemon.run_directory import check_run  # noqa: PLC0415 - heavy imports wait
     from resume_daemon.state_directory import find_state_directory  # noqa: PLC0415 - as above
 
-    mode = _mode(diagnose=diagnose, restore=restore is not None)
+    mode = _mode(
+        diagnose=diagnose,
+        create_fresh=create_fresh,
+        auto_fix=auto_fix,
+        restore=restore is not None,
+    )
+    if create_fresh and checkpoint is None:
+        hint = "Give --checkpoint: the state begins at its step."
+        raise UsageError("make a fresh curriculum state", None, "no checkpoint is named", hint=hint)
+    if file is not None and not create_fresh:
+        raise UsageError("choose the file", file, "--file is for --create-fresh alone")
     if apply and mode == "diagnose":
         raise UsageError("apply", None, "a diagnosis changes nothing", hint="Name a repair.")
     real = check_run(run, "look at the curriculum of", missing="Give the output directory.")
@@ -87,7 +107,7 @@ def command(
         else:
             _print(found)
         raise typer.Exit(0 if found.is_sound else 1)
-    proposals = _proposals(found, state, restore)
+    proposals = _proposals(mode, found, state, restore, file)
     if not as_json:
         _show(proposals, done=apply)
     writes = any(each.steps for each in proposals)
@@ -98,6 +118,8 @@ def command(
         print_json({"schema": 1, "mode": mode, **document})
     elif writes and not apply:
         say("Stop the trainer first. Run again with --apply to do it; a backup is kept.")
+    if any(each.stays_wrong for each in proposals):
+        raise typer.Exit(1)
 
 
 def _mode(**asked: bool) -> str:
@@ -152,10 +174,14 @@ def _look(settings: Settings | None, code: Sequence[Path]) -> Look:
 
 
 def _proposals(
-    found: Diagnosis, state: StateDirectory | None, restore: str | None
+    mode: str, found: Diagnosis, state: StateDirectory | None, restore: str | None, file: str | None
 ) -> tuple[Proposal, ...]:
     from resume_daemon.curriculum import choosing  # noqa: PLC0415 - heavy imports wait
 
+    if mode == "create-fresh":
+        return (choosing.propose_fresh(found, datetime.now(UTC), file),)
+    if mode == "auto-fix":
+        return choosing.propose_fixes(found, state, datetime.now(UTC))
     return choosing.propose_restore(found, state, str(restore))
 
 
@@ -188,6 +214,8 @@ def _tell(sentence: str, *, quiet: bool) -> None:
 
 
 def _show(proposals: Sequence[Proposal], *, done: bool) -> None:
+    if not proposals:
+        say("The run has no curriculum state: there is nothing to repair.")
     for each in proposals:
         say(f"{each.file}: {each.action.value}: {each.why}")
         for note in each.notes:

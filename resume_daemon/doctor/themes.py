@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resume_daemon.curriculum.inspect import inspect_checkpoints
+from resume_daemon.curriculum.diagnosis import Look, diagnose
 from resume_daemon.doctor import (
     checkpoints,
     clock,
@@ -145,8 +145,9 @@ def curriculum_theme(subject: Subject) -> Section:
     name = None if plan.chosen is None else plan.chosen.name
     findings = list(curriculum.check(plan.curriculum, name))
     if not subject.wishes.brief:
-        paths = [subject.run / each for each in subject.names]
-        findings += inspect_checkpoints(subject.run, paths)
+        # Code that was named need not be the curriculum's; `curriculum --code` judges that.
+        found = diagnose(subject.run, subject.state, Look(), subject.wishes.checkpoint)
+        findings += found.findings
     return Section(
         "curriculum",
         curriculum.summary(plan.curriculum, findings),

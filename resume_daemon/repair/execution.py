@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resume_daemon.errors import ResumeDaemonError, VanishedError
-from resume_daemon.files import flush_directory, write_all
+from resume_daemon.files import flush_directory, make_directories, write_all
 from resume_daemon.repair.listing_digest import listing_digest
 from resume_daemon.repair.store import digest_at
 
@@ -159,7 +159,7 @@ class Hands:
         flush_directory(step.place.parent)
 
     def _move(self, source: Path, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_directories(target.parent)
         # rename(2) would replace an empty directory.
         if os.path.lexists(target):
             raise FileExistsError(17, "something is there already", str(target))

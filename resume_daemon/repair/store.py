@@ -18,6 +18,7 @@ from resume_daemon.errors import ChangedError, FormatError, ResumeDaemonError, V
 from resume_daemon.files import (
     SMALL_FILE_LIMIT,
     flush_directory,
+    make_directories,
     read_bounded,
     write_all,
     write_atomic,
@@ -83,6 +84,7 @@ class RepairStore:
         repair = Repair(identity, at, steps, _folders(steps, sidecar))
         new = self._directory / f".{identity}.new"
         try:
+            make_directories(self._directory)
             (new / _CONTENTS).mkdir(parents=True)
             for digest, content in contents.items():
                 _write(new / _CONTENTS / digest, content)

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from resume_daemon.cli import app
+from resume_daemon.trackers import testing as wandb
 from tests.checkpoints import write_checkpoint, write_json
 
 if TYPE_CHECKING:
@@ -262,3 +263,180 @@ def test_a_version_that_nobody_kept_is_wrong_usage(run: Path, watched: Path) -> 
     done = curriculum(watched, "--restore", "checkpoint-7")
     assert done.exit_code == 2
     assert "those of checkpoint-5, checkpoint-10" in done.stderr
+
+
+def test_a_fresh_state_begins_at_the_checkpoint_and_the_old_one_is_kept_beside_it(
+    run: Path,
+) -> None:
+    before = (run / STATE).read_bytes()
+    arguments = (run, "--create-fresh", "--checkpoint", "checkpoint-20")
+    shown = curriculum(*arguments)
+    assert shown.exit_code == 0, shown.output
+    assert (run / STATE).read_bytes() == before
+    done = json.loads(curriculum(*arguments, "--apply", "--json").stdout)
+    made = json.loads((run / STATE).read_bytes())
+    assert (made["current_stage"], made["performance_history"]) == (0, [])
+    (kept,) = run.glob(f"{STATE}.backup-*")
+    assert kept.read_bytes() == before
+    undone = CliRunner().invoke(app, ["repair", str(run), "--undo", done["repair"]])
+    assert undone.exit_code == 0, undone.output
+    assert (run / STATE).read_bytes() == before
+    assert not list(run.glob(f"{STATE}.backup-*"))
+
+
+def test_a_run_that_has_none_gets_the_four_shipped_stages_or_those_of_the_code(
+    run: Path, tmp_path: Path
+) -> None:
+    (run / STATE).unlink()
+    arguments = (run, "--create-fresh", "--checkpoint", run / "checkpoint-20", "--apply")
+    assert curriculum(*arguments).exit_code == 0
+    made = json.loads((run / "curriculum_state.json").read_bytes())
+    assert (made["stage_count"], made["last_update_step"]) == (4, 20)
+    assert codes(diagnosis(run), "warning", "error") == []
+    (run / "curriculum_state.json").unlink()
+    marker = tmp_path / "imported"
+    code = tmp_path / "stages.py"
+    code.write_text(
+        f"open({str(marker)!r}, 'w')\nSTAGES = [\n"
+        "    CurriculumStageConfig(name='a', complexity_range=(0, 1)),\n"
+        "    CurriculumStageConfig(name='b', complexity_range=(1, 2)),\n]\n",
+        encoding="utf-8",
+    )
+    assert curriculum(*arguments, "--code", code).exit_code == 0
+    made = json.loads((run / "curriculum_state.json").read_bytes())
+    assert [stage["name"] for stage in made["stages"]] == ["a", "b"]
+    assert not marker.exists()
+
+
+def test_a_fresh_state_needs_a_checkpoint_and_one_file(run: Path) -> None:
+    assert curriculum(run, "--create-fresh").exit_code == 2
+    write_json(run / "curriculum_state.json", {"current_stage": 1, "global_step": 20})
+    arguments = (run, "--create-fresh", "--checkpoint", "checkpoint-20")
+    several = curriculum(*arguments)
+    assert several.exit_code == 2
+    assert f"curriculum_state.json, {STATE}" in several.stderr
+    assert curriculum(*arguments, "--file", STATE).exit_code == 0
+
+
+def test_auto_fix_restores_what_was_kept_and_sets_a_damaged_file_aside(watched: Path) -> None:
+    good = (watched / STATE).read_bytes()
+    (watched / STATE).write_bytes(b"\x80garbage\xff")
+    shown = json.loads(curriculum(watched, "--auto-fix", "--json").stdout)
+    assert [each["action"] for each in shown["actions"]] == ["restore"]
+    assert shown["repair"] is None
+    assert curriculum(watched, "--auto-fix", "--apply").exit_code == 0
+    assert (watched / STATE).read_bytes() == good
+    (aside,) = watched.glob(f"{STATE}.damaged-*")
+    assert aside.read_bytes() == b"\x80garbage\xff"
+    (watched / STATE).unlink()
+    assert curriculum(watched, "--auto-fix", "--apply").exit_code == 0
+    assert (watched / STATE).read_bytes() == good
+
+
+def test_auto_fix_rebuilds_a_history_from_the_log_where_every_value_is_in_it(run: Path) -> None:
+    state = state_at(20, first=13)
+    for entry in state["performance_history"]:
+        del entry["performance"], entry["stage"]
+    write_json(run / STATE, state)
+    shown = json.loads(curriculum(run, "--auto-fix", "--json", "--apply").stdout)
+    assert [each["action"] for each in shown["actions"]] == ["rebuild"]
+    assert (
+        "12 entries of steps 1 to 12: from log_history of checkpoint-20"
+        in (shown["actions"][0]["notes"])
+    )
+    made = json.loads((run / STATE).read_bytes())
+    assert [entry["step"] for entry in made["performance_history"]] == list(range(1, 21))
+    assert made["performance_history"][:1] == [{"step": 1, "loss": 1.0}]
+
+
+def test_auto_fix_makes_nothing_up_and_leaves_a_whole_state_alone(run: Path) -> None:
+    write_json(run / STATE, state_at(20, first=13))
+    before = (run / STATE).read_bytes()
+    done = curriculum(run, "--auto-fix", "--apply")
+    assert done.exit_code == 1, done.output
+    assert (run / STATE).read_bytes() == before
+    assert "not rebuilt: 12 steps from 1 to 12" in done.stdout
+
+
+def test_auto_fix_makes_a_state_anew_only_where_it_cannot_be_used(run: Path) -> None:
+    (run / STATE).write_bytes(b"{")
+    shown = json.loads(curriculum(run, "--auto-fix", "--json").stdout)
+    assert [each["action"] for each in shown["actions"]] == ["fresh"]
+    (run / STATE).unlink()
+    assert "nothing to repair" in curriculum(run, "--auto-fix").stdout
+
+
+def test_a_run_that_cannot_be_written_is_told_and_nothing_is_half_done(run: Path) -> None:
+    before = (run / STATE).read_bytes()
+    arguments = (run, "--create-fresh", "--checkpoint", "checkpoint-20", "--apply")
+    blocked = run / "elsewhere"
+    blocked.write_bytes(b"")
+    done = curriculum(*arguments, "--state-dir", blocked)
+    assert done.exit_code in {1, 2}
+    assert str(blocked) in done.stderr
+    assert (run / STATE).read_bytes() == before
+    assert not list(run.glob(f"{STATE}.*"))
+
+
+def test_auto_fix_rebuilds_a_history_from_the_rows_of_wandb(run: Path) -> None:
+    for first, last in ((1, 20), (21, 30)):
+        rows = [
+            wandb.history(
+                step,
+                {
+                    "train/global_step": step,
+                    "train/loss": 1 / step,
+                    "curriculum/latest_performance": 1 - 1 / step,
+                    "curriculum/current_stage_idx": step // 10,
+                },
+            )
+            for step in range(first, last + 1)
+        ]
+        wandb.write_segment(
+            run / "wandb",
+            [wandb.header(), wandb.run("abc"), *rows],
+            name=f"run-20260101_0000{first:02}-abc",
+            run_id="abc",
+        )
+    # The stage is told apart from what is 0 all the time by three values of it.
+    state = state_at(30, first=4)
+    write_checkpoint(run, 30)
+    write_json(run / STATE, state)
+    done = json.loads(curriculum(run, "--auto-fix", "--json", "--apply").stdout)
+    assert [each["action"] for each in done["actions"]] == ["rebuild"]
+    assert "3 entries of steps 1 to 3: from W&B's log" in done["actions"][0]["notes"]
+    assert (
+        json.loads((run / STATE).read_bytes())["performance_history"]
+        == (state_at(30)["performance_history"])
+    )
+
+
+def test_auto_fix_rebuilds_a_history_from_the_versions_that_were_kept(watched: Path) -> None:
+    whole = json.loads((watched / STATE).read_bytes())
+    late = [{"step": n, "performance": 0.5, "stage": 2} for n in (16, 17, 18)]
+    write_checkpoint(watched, 18)
+    write_json(watched / STATE, whole | {"performance_history": late})
+    done = json.loads(curriculum(watched, "--auto-fix", "--json").stdout)
+    (action,) = done["actions"]
+    assert action["action"] in {"restore", "rebuild"}
+    assert done["repair"] is None
+    assert "step 15" in " ".join([action["why"], *action["notes"]])
+
+
+def test_a_directory_or_a_link_that_leaves_the_run_is_not_written_through(
+    run: Path, tmp_path: Path
+) -> None:
+    (run / STATE).unlink()
+    outside = tmp_path / "outside.json"
+    outside.write_bytes(b"{}")
+    (run / STATE).symlink_to(outside)
+    arguments = (run, "--create-fresh", "--checkpoint", "checkpoint-20", "--apply")
+    done = curriculum(*arguments)
+    assert done.exit_code == 1
+    assert "a link that leaves the run" in done.stderr
+    assert outside.read_bytes() == b"{}"
+    (run / STATE).unlink()
+    (run / "curriculum_state.json").mkdir()
+    done = curriculum(*arguments)
+    assert done.exit_code == 1
+    assert "not a regular file" in done.stderr

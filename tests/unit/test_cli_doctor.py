@@ -162,7 +162,7 @@ def test_a_healthy_run_is_said_to_be_one_in_words(watched: Path, python: Path) -
     assert any(line.startswith("disk          ") for line in lines)
 
 
-def test_with_the_environment_of_a_resume_nothing_at_all_is_left_to_say(
+def test_with_the_environment_of_a_resume_nothing_is_left_to_say_of_it(
     watched: Path, python: Path
 ) -> None:
     variables = {
@@ -170,7 +170,9 @@ def test_with_the_environment_of_a_resume_nothing_at_all_is_left_to_say(
         "WANDB_RESUME": "must",
         "RESUME_FROM_CHECKPOINT_DIR": str(watched / "checkpoint-20"),
     }
-    assert findings(examined([watched, "--python", python], status=0, **variables)) == []
+    found = examined([watched, "--python", python], status=0, **variables)
+    assert section(found, "environment")["findings"] == []
+    assert section(found, "checkpoints")["findings"] == []
 
 
 def test_nothing_is_written_whatever_is_asked(watched: Path, python: Path) -> None:
