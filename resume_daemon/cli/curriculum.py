@@ -118,6 +118,8 @@ def command(
         print_json({"schema": 1, "mode": mode, **document})
     elif writes and not apply:
         say("Stop the trainer first. Run again with --apply to do it; a backup is kept.")
+    if any(each.stays_wrong for each in proposals):
+        raise typer.Exit(1)
 
 
 def _mode(**asked: bool) -> str:

@@ -178,7 +178,8 @@ def _fix(found: Diagnosis, state: StateDirectory | None, now: datetime, file: st
         return Proposal(file, Action.NOTHING, "nothing is wrong with it")
     wrong = ", ".join(dict.fromkeys(f"{f.code} {_title(f.code)}" for f in own)) or "it is missing"
     if found.checkpoint is None:
-        return Proposal(file, Action.NOTHING, f"{wrong}; the run has no checkpoint to go by")
+        why = f"{wrong}; the run has no checkpoint to go by"
+        return Proposal(file, Action.NOTHING, why, stays_wrong=True)
     version, label = _kept_for(found, state, file)
     faults = len(own) if isinstance(read, StateVersion) else None
     if version is not None and (faults is None or _faults(version, found) < faults):
@@ -207,7 +208,7 @@ def _fix(found: Diagnosis, state: StateDirectory | None, now: datetime, file: st
                 return Proposal(file, Action.REBUILD, f"{wrong}: rebuild it", (step,), notes)
     why = f"{wrong}; no kept version is better, and it is whole, so it is left as it is"
     notes += (f"to begin anew: --create-fresh --checkpoint {found.checkpoint.name}",)
-    return Proposal(file, Action.NOTHING, why, (), notes)
+    return Proposal(file, Action.NOTHING, why, (), notes, stays_wrong=True)
 
 
 def _rebuilt(

@@ -98,7 +98,7 @@ HOOKS = (
 _LIKE_A_MANAGER = re.compile(r"curriculum.*(manager|scheduler|sampler|controller)", re.IGNORECASE)
 _SAVES = re.compile(r"_?(save|write|dump|persist|store)_?\w*(state|curriculum|progress|history)")
 _LOADS = re.compile(
-    r"_?(load|restore|resume|recover|read)_?\w*(state|curriculum|progress|history|checkpoint)"
+    r"_?(load|restore|resume|recover|read)_?(state|\w*(curriculum|progress|history)\w*)"
 )
 _ENOUGH = 0.5
 """A class is a manager, whatever its name, where it has more of the methods than this part."""

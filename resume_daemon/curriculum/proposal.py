@@ -29,6 +29,7 @@ class Proposal:
         why: In a sentence.
         steps: What would be written, in this order; none: nothing is.
         notes: What a person should know of it: what came from where, what is lost.
+        stays_wrong: Something is wrong with it, and nothing is done about it.
     """
 
     file: str
@@ -36,6 +37,7 @@ class Proposal:
     why: str
     steps: tuple[WriteFile, ...] = ()
     notes: tuple[str, ...] = ()
+    stays_wrong: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the shape that ``--json`` promises."""

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-_PREFIXES = ("", "train/", "curriculum/", "eval/")
+_NAMES = (
+    "{}",
+    "train/{}",
+    "eval/{}",
+    "curriculum/{}",
+    "curriculum/current_{}",
+    "curriculum/current_{}_idx",
+    "curriculum/latest_{}",
+)
+"""What public trainers call a value of the history when they log it."""
+
 MAX_PIECES = 64
 """Pieces of 4 MiB that are read of one log."""
 
@@ -26,9 +36,9 @@ def tracker_rows(run: Path, keys: Iterable[str]) -> dict[int, dict[str, float]]:
 
     Args:
         run: The run directory.
-        keys: Those of the history's entries; looked for with the prefixes that trainers give.
+        keys: Those of the history's entries; looked for under the names that trainers give them.
     """
-    names = {f"{prefix}{key}" for key in keys for prefix in _PREFIXES} | set(STEP_KEYS)
+    names = {name.format(key) for key in keys for name in _NAMES} | set(STEP_KEYS)
     wanted = {name.encode(): name for name in names}
     rows: dict[int, dict[str, float]] = {}
     for directory in find_wandb_directories(run, None, os.environ):

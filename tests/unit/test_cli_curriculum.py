@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from resume_daemon.cli import app
+from resume_daemon.trackers import testing as wandb
 from tests.checkpoints import write_checkpoint, write_json
 
 if TYPE_CHECKING:
@@ -352,7 +353,7 @@ def test_auto_fix_makes_nothing_up_and_leaves_a_whole_state_alone(run: Path) -> 
     write_json(run / STATE, state_at(20, first=13))
     before = (run / STATE).read_bytes()
     done = curriculum(run, "--auto-fix", "--apply")
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 1, done.output
     assert (run / STATE).read_bytes() == before
     assert "not rebuilt: 12 steps from 1 to 12" in done.stdout
 
@@ -375,3 +376,67 @@ def test_a_run_that_cannot_be_written_is_told_and_nothing_is_half_done(run: Path
     assert str(blocked) in done.stderr
     assert (run / STATE).read_bytes() == before
     assert not list(run.glob(f"{STATE}.*"))
+
+
+def test_auto_fix_rebuilds_a_history_from_the_rows_of_wandb(run: Path) -> None:
+    for first, last in ((1, 20), (21, 30)):
+        rows = [
+            wandb.history(
+                step,
+                {
+                    "train/global_step": step,
+                    "train/loss": 1 / step,
+                    "curriculum/latest_performance": 1 - 1 / step,
+                    "curriculum/current_stage_idx": step // 10,
+                },
+            )
+            for step in range(first, last + 1)
+        ]
+        wandb.write_segment(
+            run / "wandb",
+            [wandb.header(), wandb.run("abc"), *rows],
+            name=f"run-20260101_0000{first:02}-abc",
+            run_id="abc",
+        )
+    # The stage is told apart from what is 0 all the time by three values of it.
+    state = state_at(30, first=4)
+    write_checkpoint(run, 30)
+    write_json(run / STATE, state)
+    done = json.loads(curriculum(run, "--auto-fix", "--json", "--apply").stdout)
+    assert [each["action"] for each in done["actions"]] == ["rebuild"]
+    assert "3 entries of steps 1 to 3: from W&B's log" in done["actions"][0]["notes"]
+    assert (
+        json.loads((run / STATE).read_bytes())["performance_history"]
+        == (state_at(30)["performance_history"])
+    )
+
+
+def test_auto_fix_rebuilds_a_history_from_the_versions_that_were_kept(watched: Path) -> None:
+    whole = json.loads((watched / STATE).read_bytes())
+    late = [{"step": n, "performance": 0.5, "stage": 2} for n in (16, 17, 18)]
+    write_checkpoint(watched, 18)
+    write_json(watched / STATE, whole | {"performance_history": late})
+    done = json.loads(curriculum(watched, "--auto-fix", "--json").stdout)
+    (action,) = done["actions"]
+    assert action["action"] in {"restore", "rebuild"}
+    assert done["repair"] is None
+    assert "step 15" in " ".join([action["why"], *action["notes"]])
+
+
+def test_a_directory_or_a_link_that_leaves_the_run_is_not_written_through(
+    run: Path, tmp_path: Path
+) -> None:
+    (run / STATE).unlink()
+    outside = tmp_path / "outside.json"
+    outside.write_bytes(b"{}")
+    (run / STATE).symlink_to(outside)
+    arguments = (run, "--create-fresh", "--checkpoint", "checkpoint-20", "--apply")
+    done = curriculum(*arguments)
+    assert done.exit_code == 1
+    assert "a link that leaves the run" in done.stderr
+    assert outside.read_bytes() == b"{}"
+    (run / STATE).unlink()
+    (run / "curriculum_state.json").mkdir()
+    done = curriculum(*arguments)
+    assert done.exit_code == 1
+    assert "not a regular file" in done.stderr

@@ -127,6 +127,7 @@ def test_a_state_that_is_saved_and_loaded_nowhere_is_told() -> None:
     loads = CALLBACK + "    def on_train_begin(self, *a, **k): self.manager.load_state(k)\n"
     assert judged(loads).findings == ()
     assert judged(CALLBACK, "manager.load_curriculum_state({})").findings == ()
+    assert told(judged(CALLBACK, "buffer.load_buffer_state({})")) == [("RD515", "warning")]
 
 
 def test_another_callback_is_not_the_curriculums() -> None:
