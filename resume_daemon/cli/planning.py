@@ -58,9 +58,23 @@ def make_plan(
     from resume_daemon.resume.survey import Wishes, survey  # noqa: PLC0415 - heavy imports wait
 
     real, state = run_and_state(run, state_dir, "plan a resume of")
+    _tell_interrupted(state)
     wishes = Wishes(degraded=degraded, anew=anew, run_id=run_id)
     with reading_bars(show=show) as watch:
         return survey(real, state, wishes, watch=watch)
+
+
+def _tell_interrupted(state: StateDirectory | None) -> None:
+    from resume_daemon.repair.store import RepairStore  # noqa: PLC0415 - heavy imports wait
+
+    if state is None:
+        return
+    try:
+        for identity in RepairStore(state.repairs).interrupted():
+            note(f"the repair {identity} was interrupted, or is at work: some of its files are new")
+            note("`resume-daemon repair RUN --apply` finishes it, or takes it back")
+    except (OSError, ResumeDaemonError) as error:
+        note(str(error))
 
 
 def run_and_state(

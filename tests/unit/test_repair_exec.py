@@ -76,5 +76,18 @@ def test_no_trainer_starts_while_a_repair_is_at_work(interrupted: Path) -> None:
     assert "has held it since" in result.stderr
 
 
+def test_a_plan_says_that_a_repair_was_interrupted_and_leaves_it(interrupted: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "resume_daemon", "plan", str(interrupted)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+    assert "was interrupted, or is at work" in result.stderr
+    assert (interrupted / FILES[1]).read_text(encoding="utf-8") == "old\n"
+
+
 def test_with_force_it_starts_from_what_is_there(interrupted: Path) -> None:
     assert start(interrupted, "--force").stdout == "new\nold\n"
