@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _REBUILDABLE: Final = frozenset({*INDEXES, SCHEDULER, TRAINER_STATE})
 _FILES_FIRST: Final = (shard_index, trainer_state, scheduler)
+_REBUILDING: Final = frozenset(each.ACTION for each in _FILES_FIRST)
 
 _STEPS: Final = frozenset({"RD401", "RD402", "RD403", "RD404"})
 """Findings that the steps of two files disagree, of which one is put right."""
@@ -63,12 +64,30 @@ def mend(facts: RunFacts, asked: Collection[str] = ()) -> Mending:
         found = _files(checkpoint, facts)
         if _is_mended(checkpoint, found):
             mended.add(checkpoint.name)
+        else:
+            found = [_withheld(each) for each in found]
         outcomes += found
     outcomes += quarantine.propose(facts, mended, asked)
     moved = {o.checkpoint for o in outcomes if isinstance(o, Proposal) and o.action == "quarantine"}
     # What is moved aside stays as it was found, so that it can be looked at.
     kept = [o for o in outcomes if o.checkpoint not in moved or _stays(o)]
     return Mending(tuple(kept), frozenset(mended))
+
+
+def _withheld(outcome: Outcome) -> Outcome:
+    """Leave a file unmade where the checkpoint would not be whole with it either.
+
+    A save that was cut off lacks its trainer state, by which it is told to be one; with a rebuilt
+    one it would look like a checkpoint.
+    """
+    if isinstance(outcome, Unrepaired) or outcome.action not in _REBUILDING:
+        return outcome
+    what = outcome.file if outcome.file is not None else "a part"
+    sentence = (
+        f"{what} of {outcome.checkpoint} is not rebuilt, since other parts of it cannot be put "
+        "right: it would only look whole."
+    )
+    return Unrepaired(outcome.action, outcome.checkpoint, sentence, outcome.file)
 
 
 def _stays(outcome: Outcome) -> bool:

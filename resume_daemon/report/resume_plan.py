@@ -35,6 +35,8 @@ def _lines(plan: ResumePlan, run: str) -> Iterator[str]:
     for each in plan.refused:
         yield f"not from {each.name}  {_judged(each)}"
         yield from _reasons(each, "  ")
+    if plan.refused:
+        yield f"what can be put right: resume-daemon repair {shlex.quote(run)}"
     if plan.chosen is None:
         if not plan.refused:
             yield "there is no checkpoint yet; start from the beginning"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from tests.real.damages import DAMAGES
@@ -74,7 +74,7 @@ def alone(checkpoint: Path) -> list[str]:
     failed = []
     loads: dict[str, Callable[[], Any]] = {
         "model": lambda: AutoModelForCausalLM.from_pretrained(checkpoint),
-        "tokenizer": lambda: _same_words(AutoTokenizer.from_pretrained(checkpoint)),
+        "tokenizer": lambda: _same_words(PreTrainedTokenizerFast.from_pretrained(checkpoint)),
         "arguments": lambda: torch.load(checkpoint / "training_args.bin", weights_only=False),
     }
     for what, load in loads.items():
@@ -86,7 +86,7 @@ def alone(checkpoint: Path) -> list[str]:
 
 
 def _same_words(tokenizer: Any) -> None:
-    """Raise where a tokenizer is another one: without its file an empty one is made in silence."""
+    """Raise where a tokenizer is another one than that of the run."""
     text = "w1 w2 w3"
     if tokenizer(text)["input_ids"] != make_tokenizer()(text)["input_ids"]:
         raise ValueError("it splits texts differently")

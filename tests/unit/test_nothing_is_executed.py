@@ -121,6 +121,13 @@ COMMANDS = {
     "params --auto-fix": ["params", "run", "--code", "code", "--script", "train.sh", "--auto-fix"],
     "doctor": ["doctor", "run", "--code", "code", "--python", "venv/bin/python", "--deep"],
     "doctor --preflight": ["doctor", "--preflight", "run"],
+    "curriculum": ["curriculum", "run", "--code", "code"],
+    "curriculum --create-fresh": [
+        *("curriculum", "run", "--create-fresh", "--checkpoint", "checkpoint-20"),
+        *("--code", "code", "--apply"),
+    ],
+    "curriculum --auto-fix": ["curriculum", "run", "--auto-fix", "--code", "code", "--apply"],
+    "repair": ["repair", "run", "--apply"],
     "cleanup": ["cleanup", "run", "--root", "code", "--apply"],
     "report": ["report", "run", "--html", "report.html"],
     "snapshots": ["snapshots", "restore", "run", "checkpoint-20", "--apply"],

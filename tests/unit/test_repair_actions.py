@@ -322,6 +322,17 @@ def test_the_newest_trainer_state_is_not_made_up(unwatched: Path) -> None:
     assert told(proposed(unwatched).outcomes, NEWEST) == ["not trainer_state", "quarantine"]
 
 
+def test_a_save_that_was_cut_off_is_not_made_to_look_whole(unwatched: Path) -> None:
+    cut_off = unwatched / "checkpoint-10"
+    (unwatched / NEWEST / "model.safetensors").unlink()
+    for name in ("trainer_state.json", "scheduler.pt", "rng_state.pth"):
+        (cut_off / name).unlink()
+    (cut_off / "optimizer.pt").write_bytes((cut_off / "optimizer.pt").read_bytes()[:100])
+
+    assert "trainer_state" not in told(proposed(unwatched).outcomes, "checkpoint-10")
+    assert "not trainer_state" in told(proposed(unwatched).outcomes, "checkpoint-10")
+
+
 def test_an_index_is_rebuilt_and_the_checkpoint_is_sound(unwatched: Path) -> None:
     for step in (5, 10, 15):
         shard(unwatched / f"checkpoint-{step}")
