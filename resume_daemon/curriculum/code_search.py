@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resume_daemon.curriculum.module_checks import NOT_PYTHON
-from resume_daemon.curriculum.modules import SOURCE_LIMIT, module_of, parse_source
+from resume_daemon.curriculum.modules import module_of
 from resume_daemon.errors import ResumeDaemonError, UsageError, VanishedError
-from resume_daemon.files import read_bounded
+from resume_daemon.formats.python_source import read_source
 
 if TYPE_CHECKING:
     import ast
@@ -103,7 +103,7 @@ def read_code(files: Sequence[Path], *, beside: Path) -> Code:
     for path in files[:MAX_FILES]:
         name = _name(path, beside)
         try:
-            tree = parse_source(read_bounded(Path(os.path.realpath(path)), SOURCE_LIMIT), path)
+            tree = read_source(path)
         except VanishedError:
             continue
         except ResumeDaemonError as error:

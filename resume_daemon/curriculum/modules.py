@@ -6,18 +6,11 @@ An import would run whatever stands at the top of a module, and of all that it i
 from __future__ import annotations
 
 import ast
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from resume_daemon.errors import FormatError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
-SOURCE_LIMIT = 2 * 1024 * 1024
-"""Bytes above which a file is no module that somebody wrote."""
 
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -64,25 +57,6 @@ class CodeModule:
     file: str
     classes: tuple[CodeClass, ...]
     calls: frozenset[str]
-
-
-def parse_source(source: bytes, path: Path) -> ast.Module:
-    """Return the syntax tree of a Python file.
-
-    Raises:
-        FormatError: It is not Python of this version, or nested too deeply.
-    """
-    try:
-        with warnings.catch_warnings():
-            # The parser warns of odd escapes on stderr; that is its author's business.
-            warnings.simplefilter("ignore")
-            return ast.parse(source)
-    except SyntaxError as error:
-        where = f"line {error.lineno}: " if error.lineno else ""
-        raise FormatError("read the Python of", path, f"{where}{error.msg}") from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        reason = str(error) or "it is nested too deeply"
-        raise FormatError("read the Python of", path, reason) from None
 
 
 def module_of(tree: ast.Module, file: str) -> CodeModule:

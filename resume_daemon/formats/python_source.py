@@ -22,7 +22,19 @@ def read_source(path: Path) -> ast.Module:
         VanishedError: It is not there.
         ResumeDaemonError: It cannot be read.
     """
-    source = read_bounded(Path(os.path.realpath(path)), SOURCE_LIMIT)
+    return parse_source(read_bounded(Path(os.path.realpath(path)), SOURCE_LIMIT), path)
+
+
+def parse_source(source: bytes | str, path: Path) -> ast.Module:
+    """Return the syntax tree of a file's content.
+
+    Args:
+        source: The content; text without a byte order mark.
+        path: Where it came from, for messages.
+
+    Raises:
+        FormatError: It is not Python as this interpreter's version reads it.
+    """
     try:
         with warnings.catch_warnings():
             # The parser tells of odd escapes on stderr, which is their author's business.
@@ -30,7 +42,7 @@ def read_source(path: Path) -> ast.Module:
             return ast.parse(source)
     except SyntaxError as error:
         where = f"line {error.lineno}: " if error.lineno else ""
-        raise FormatError("read", path, f"{where}{error.msg}") from None
+        raise FormatError("read the Python of", path, f"{where}{error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:
         reason = str(error) or "it is nested too deeply"
-        raise FormatError("read", path, reason) from None
+        raise FormatError("read the Python of", path, reason) from None

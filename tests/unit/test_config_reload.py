@@ -18,6 +18,7 @@ OTHER_VALUES = {
     "verify.priority": "normal",
     "verify.allow_globals": ["my_project.*"],
     "curriculum.files": ["state.json"],
+    "curriculum.manager_methods": ["save_state|store"],
     "curriculum.schemas": [{"name": "mine", "files": ["mine.json"]}],
     "snapshot.configuration_files": ["*.yaml"],
     "trainer_log.files": ["*.log"],

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resume_daemon.curriculum.module_checks import HOOKS, CodeReport, judge_code
-from resume_daemon.curriculum.modules import module_of, parse_source
+from resume_daemon.curriculum.modules import module_of
 from resume_daemon.errors import FormatError
+from resume_daemon.formats.python_source import parse_source
 
 WHOLE = """
 class Base:

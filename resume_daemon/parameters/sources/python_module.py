@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from resume_daemon.errors import FormatError
+from resume_daemon.formats.python_source import parse_source
 from resume_daemon.parameters.names import canonical
 from resume_daemon.parameters.sources.python_values import Names, Value, evaluate
 
@@ -93,16 +92,7 @@ def parse_module(text: str, path: Path, environ: Mapping[str, str]) -> Module:
     Raises:
         FormatError: It is no Python that this interpreter can parse.
     """
-    try:
-        with warnings.catch_warnings():
-            # An invalid escape in the user's text is the user's business.
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text.removeprefix("\ufeff"))
-    except SyntaxError as error:
-        reason = f"line {error.lineno} is no Python ({error.msg})"
-        raise FormatError("read the code", path, reason) from None
-    except (ValueError, RecursionError, MemoryError):
-        raise FormatError("read the code", path, "it is nested too deeply") from None
+    tree = parse_source(text.removeprefix("\ufeff"), path)
     return _Reader(text, path, environ).module(tree)
 
 
