@@ -12,10 +12,11 @@ from resume_daemon.backup.metrics import read_metrics
 from resume_daemon.backup.policy import numbers_of
 from resume_daemon.errors import ResumeDaemonError, UsageError
 from resume_daemon.findings import Severity, Verdict
-from resume_daemon.layouts.registry import checkpoints_in, list_checkpoint, step_of
-from resume_daemon.manifest import read_manifest
+from resume_daemon.layouts.registry import checkpoints_in, list_checkpoint
+from resume_daemon.manifest import find_manifest
+from resume_daemon.references import known_step, references_of
 from resume_daemon.resume.plan import newest_first
-from resume_daemon.verification import Options, References, verify
+from resume_daemon.verification import Options, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -83,7 +84,7 @@ class Chooser:
         """
         names = checkpoints_in(self._run)
         refused = 0
-        for name in newest_first({name: self._step(name) for name in names}):
+        for name in newest_first({name: known_step(name, self._known) for name in names}):
             with suppress(ResumeDaemonError):
                 subject = self._subject(name)
                 if subject.verdict == Verdict.SOUND:
@@ -103,7 +104,7 @@ class Chooser:
         return Subject(
             path=path,
             manifest=manifest,
-            step=step if step is not None else self._step(name),
+            step=step if step is not None else known_step(name, self._known),
             verdict=verdict.value,
             number=self._numbers.get(name),
             metrics=read_metrics(path),
@@ -122,10 +123,11 @@ class Chooser:
             listing = list_checkpoint(path, boundary=path.parent)
             if listing.fingerprint() == known.fingerprint == recorded.fingerprint:
                 return Verdict(known.verdict), recorded, known.step
+        manifests = self._state.manifests if self._state is not None else None
         found = verify(
             path,
             boundary=path.parent,
-            references=References.after((), recorded),
+            references=references_of(path.name, self._known, manifests),
             options=self._options,
             progress=self._progress,
         )
@@ -144,11 +146,6 @@ class Chooser:
         known = self._known.checkpoints.get(name)
         if self._state is None or known is None:
             return None
-        with suppress(ResumeDaemonError):
-            manifest, digest = read_manifest(self._state.manifests / f"{name}.json")
-            return manifest if digest == known.manifest else None
-        return None
-
-    def _step(self, name: str) -> int | None:
-        found = self._known.checkpoints.get(name)
-        return found.step if found is not None and found.step is not None else step_of(name)
+        if known.manifest is None:
+            return None
+        return find_manifest(self._state.manifests / f"{name}.json", known.manifest)

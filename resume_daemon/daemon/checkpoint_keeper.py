@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import structlog
@@ -35,11 +34,10 @@ from resume_daemon.manifest import (
     find_manifest,
     forget_sound_manifest,
     keep_sound_manifest,
-    recorded_manifest,
     write_manifest,
 )
+from resume_daemon.references import references_of
 from resume_daemon.trainer_log import trainer_log_of
-from resume_daemon.verification import References, Verification
 from resume_daemon.watching.settle import Action, is_rotation
 
 if TYPE_CHECKING:
@@ -53,6 +51,7 @@ if TYPE_CHECKING:
     from resume_daemon.daemon.worker import Job
     from resume_daemon.manifest import Manifest
     from resume_daemon.trainer_log import TrainerLog
+    from resume_daemon.verification import Verification
     from resume_daemon.watching.settle import Settings
 
 log = structlog.get_logger()
@@ -169,7 +168,14 @@ class CheckpointKeeper:
             return Plan(None, waiting, look_again, give_up)
         if ready:
             newest = max(ready, key=age)
-            return Plan(VerifyJob(newest, self._references(newest)), waiting, None)
+            return Plan(
+                VerifyJob(
+                    newest,
+                    references_of(newest, self._recorder.state, self._manifests, self.manifest),
+                ),
+                waiting,
+                None,
+            )
         return Plan(snapshot, waiting, look_again)
 
     def waiting(self) -> bool:
@@ -387,25 +393,6 @@ class CheckpointKeeper:
             required=member.seen.complete,
             newer=newest is not None and newest > (step_of(name) or 0),
         )
-
-    def _references(self, name: str) -> References:
-        step = self._step(name)
-        states = self._recorder.state.checkpoints.values()
-        earlier = sorted(
-            (
-                (state.step, state.checkpoint)
-                for state in states
-                if state.step is not None
-                and step is not None
-                and state.step < step
-                and state.verdict in {Verdict.SOUND, Verdict.DEGRADED}
-            ),
-            reverse=True,
-        )
-        manifests = (m for _, n in earlier if (m := self.manifest(n)) is not None)
-        # What it was when it was sound: a file that is put back as it was is no change.
-        recorded = recorded_manifest(self._manifests / f"{name}.json")
-        return References.after(tuple(islice(manifests, References.MOST)), recorded)
 
     def manifest(self, name: str) -> Manifest | None:
         """Return the manifest that the last verdict refers to, or None where there is none."""

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.findings import Verdict
-from resume_daemon.layouts.registry import checkpoints_in, step_of
+from resume_daemon.ledger.queries import RunState, fold
+from resume_daemon.ledger.reader import read_records
 from resume_daemon.ledger.verdicts import verdict_fields
 from resume_daemon.manifest import (
     file_of,
     forget_sound_manifest,
-    read_manifest,
-    recorded_manifest,
     write_manifest,
 )
+from resume_daemon.references import references_of
 from resume_daemon.repair.actions import curriculum_version, quarantine, resume_env
-from resume_daemon.resume.plan import newest_first
 from resume_daemon.verification import References, Verification, verify
 
 if TYPE_CHECKING:
@@ -65,20 +62,15 @@ def verify_after(
     Raises:
         ResumeDaemonError: It cannot be read.
     """
-    order = newest_first({each: step_of(each) for each in checkpoints_in(run)})
-    older = order[order.index(name) + 1 :] if name in order else []
-    before: list[Manifest] = []
-    recorded = None
+    found = References()
     if state is not None:
-        for each in older[: References.MOST]:
-            with suppress(ResumeDaemonError):
-                before.append(read_manifest(state.manifests / f"{each}.json")[0])
-        recorded = recorded_manifest(state.manifests / f"{name}.json")
+        known = fold(read_records(state.ledger)) if state.ledger.exists() else RunState()
+        found = references_of(name, known, state.manifests)
     path = Path(os.path.realpath(run / name))
     return verify(
         path,
         boundary=run,
-        references=References.after(before, _without(recorded, written)),
+        references=replace(found, recorded=_without(found.recorded, written)),
         progress=watch(path),
     )
 

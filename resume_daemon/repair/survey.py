@@ -20,7 +20,8 @@ from resume_daemon.layouts.published import TRACKERS, tracked_step
 from resume_daemon.layouts.registry import checkpoints_in, list_checkpoint, step_of
 from resume_daemon.ledger.queries import RunState, fold
 from resume_daemon.ledger.reader import read_records
-from resume_daemon.manifest import find_manifest, read_manifest, recorded_manifest
+from resume_daemon.manifest import find_manifest, read_manifest
+from resume_daemon.references import known_step, references_of
 from resume_daemon.repair.facts import CheckpointFacts, RunFacts, Tracker
 from resume_daemon.repair.gathering import (
     Places,
@@ -33,7 +34,7 @@ from resume_daemon.repair.gathering import (
 from resume_daemon.repair.listing_digest import listing_digest
 from resume_daemon.resume.plan import newest_first
 from resume_daemon.state_directory import SIDECAR
-from resume_daemon.verification import Depth, Options, References, Verification, verify
+from resume_daemon.verification import Depth, Options, Verification, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -134,14 +135,14 @@ class _Look:
         self._options = options
         self._watch = watch
         self._cached = CachedVerdicts({run: known})
-        self._steps = {name: self._step(name) for name in checkpoints_in(run)}
+        self._steps = {name: known_step(name, known) for name in checkpoints_in(run)}
         self.order = newest_first(self._steps)
 
     def verifications(self) -> dict[str, Verification]:
         """Return what was found of each checkpoint that is damaged, and of the newest sound one."""
         found: dict[str, Verification] = {}
         sound = False
-        for place, name in enumerate(self.order):
+        for name in self.order:
             path = self._path(name)
             with suppress(ResumeDaemonError):
                 told = self._cached.find(path, Depth.DEEP)
@@ -150,7 +151,7 @@ class _Look:
                 elif not sound or name in self._known.checkpoints:
                     # What is older than a sound one is read where it is known to be worse, or was
                     # touched since it was judged.
-                    found[name] = self._verify(path, self.order[place + 1 :])
+                    found[name] = self._verify(path)
                     sound = sound or found[name].verdict is Verdict.SOUND
         return found
 
@@ -202,19 +203,12 @@ class _Look:
     def _path(self, name: str) -> Path:
         return Path(os.path.realpath(self._run / name))
 
-    def _step(self, name: str) -> int | None:
-        known = self._known.checkpoints.get(name)
-        return known.step if known is not None and known.step is not None else step_of(name)
-
-    def _verify(self, path: Path, older: Sequence[str]) -> Verification:
-        before = [m for name in older[:2] if (m := self._manifest(name)) is not None]
-        recorded = None
-        if self._state is not None:
-            recorded = recorded_manifest(self._state.manifests / f"{path.name}.json")
+    def _verify(self, path: Path) -> Verification:
+        manifests = self._state.manifests if self._state is not None else None
         return verify(
             path,
             boundary=self._run,
-            references=References.after(before, recorded),
+            references=references_of(path.name, self._known, manifests),
             options=self._options,
             progress=self._watch(path),
         )

@@ -19,10 +19,10 @@ from resume_daemon.findings import Severity, Verdict
 from resume_daemon.formats.content import Format
 from resume_daemon.formats.registry import read
 from resume_daemon.layouts.base import Role
-from resume_daemon.layouts.registry import checkpoints_in, layout_of, list_checkpoint, step_of
+from resume_daemon.layouts.registry import checkpoints_in, layout_of, list_checkpoint
 from resume_daemon.ledger.queries import RunState, fold
 from resume_daemon.ledger.reader import read_records
-from resume_daemon.manifest import read_manifest, recorded_manifest
+from resume_daemon.references import known_step, references_of
 from resume_daemon.resume.plan import (
     Candidate,
     CurriculumPoint,
@@ -33,13 +33,12 @@ from resume_daemon.resume.plan import (
 from resume_daemon.resume.tracker import TrackerPoint, choices
 from resume_daemon.seams import StepMode, mode_of
 from resume_daemon.trackers.wandb_local import SegmentState
-from resume_daemon.verification import Depth, Options, References, Verification, verify
+from resume_daemon.verification import Depth, Options, Verification, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from resume_daemon.ledger.queries import PairState
-    from resume_daemon.manifest import Manifest
     from resume_daemon.state_directory import StateDirectory
 
 PARAMETERS = (
@@ -107,13 +106,14 @@ def survey(
     names = checkpoints_in(run) if names is None else names
     if known is None:
         known = fold(read_records(state.ledger)) if state is not None else RunState()
-    steps = {name: _step(name, known) for name in names}
+    steps = {name: known_step(name, known) for name in names}
     order = newest_first(steps)
     accept = {Verdict.SOUND} | ({Verdict.DEGRADED} if wishes.degraded else set())
     verdicts = None if wishes.anew else CachedVerdicts({run: known})
     judge = _Judge(
         run,
         state,
+        known,
         steps,
         options or Options(),
         watch=watch,
@@ -155,6 +155,7 @@ class _Judge:
         self,
         run: Path,
         state: StateDirectory | None,
+        known: RunState,
         steps: Mapping[str, int | None],
         options: Options,
         *,
@@ -164,6 +165,7 @@ class _Judge:
     ) -> None:
         self._run = run
         self._state = state
+        self._ledger = known
         self._steps = steps
         self._options = options
         self._watch = watch
@@ -172,12 +174,12 @@ class _Judge:
 
     def candidates(self, order: Sequence[str], only: str | None = None) -> Iterator[Candidate]:
         """Yield each checkpoint, or the only one, with its verdict, in the order given."""
-        for place, name in enumerate(order):
+        for name in order:
             if only not in {None, name}:
                 continue
             path = Path(os.path.realpath(self._run / name))
             try:
-                found = self._verify(path, order[place + 1 :])
+                found = self._verify(path)
             except ResumeDaemonError as error:
                 yield Candidate(name, self._run / name, self._steps[name], None, (str(error),))
                 continue
@@ -193,38 +195,21 @@ class _Judge:
                 found.judged_at,
             )
 
-    def _verify(self, path: Path, older: Sequence[str]) -> Verification:
+    def _verify(self, path: Path) -> Verification:
         if path.name in self._judged:
             return self._judged[path.name]
         if self._known is not None:
             found = self._known.find(path, Depth.DEEP)
             if found is not None:
                 return found
-        before = [m for name in older[:2] if (m := self._manifest(name)) is not None]
+        manifests = self._state.manifests if self._state is not None else None
         return verify(
             path,
             boundary=self._run,
-            references=References.after(before, self._recorded(path.name)),
+            references=references_of(path.name, self._ledger, manifests),
             options=self._options,
             progress=self._watch(path),
         )
-
-    def _recorded(self, name: str) -> Manifest | None:
-        if self._state is None:
-            return None
-        return recorded_manifest(self._state.manifests / f"{name}.json")
-
-    def _manifest(self, name: str) -> Manifest | None:
-        if self._state is None:
-            return None
-        with suppress(ResumeDaemonError):
-            return read_manifest(self._state.manifests / f"{name}.json")[0]
-        return None
-
-
-def _step(name: str, known: RunState) -> int | None:
-    found = known.checkpoints.get(name)
-    return found.step if found is not None and found.step is not None else step_of(name)
 
 
 def _reached(steps: Mapping[str, int | None], known: RunState) -> int | None:
