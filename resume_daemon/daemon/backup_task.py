@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +11,8 @@ from resume_daemon.backup.copying import Outcome, Subject, back_up
 from resume_daemon.backup.destinations import open_destination
 from resume_daemon.backup.inventory import Inventory, remove_backup, take_inventory
 from resume_daemon.backup.pace import Pace
+from resume_daemon.daemon.jobs import Jobs, outcome
 from resume_daemon.daemon.messages import BackupDone
-from resume_daemon.errors import CancelledError, ResumeDaemonError
 from resume_daemon.reading.priority import lower_priority
 
 if TYPE_CHECKING:
@@ -24,11 +22,9 @@ if TYPE_CHECKING:
     from resume_daemon.backup.destinations import Destination
     from resume_daemon.daemon.messages import Message
     from resume_daemon.daemon.supervision import Stopping
+    from resume_daemon.errors import ResumeDaemonError
 
 log = structlog.get_logger()
-
-_LOOK_SECONDS = 0.5
-"""How long the task waits for a job before it looks whether it should end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,50 +91,32 @@ class BackupTask:
         self._idle = idle
         self._held = held
         self._put = put
-        self._jobs: queue.SimpleQueue[BackupJob] = queue.SimpleQueue()
-        self._given_up = threading.Event()
+        self._jobs: Jobs[BackupJob] = Jobs()
 
     def submit(self, job: BackupJob) -> None:
         """Leave a job; its result comes as a message."""
-        self._given_up.clear()
-        self._jobs.put(job)
+        self._jobs.submit(job)
 
     def give_up(self) -> None:
         """End the present job soon; what it has sent stays for the next one."""
-        self._given_up.set()
+        self._jobs.give_up()
 
     def body(self, stopping: Stopping) -> None:
         """Do jobs until told to stop; the body of the side task."""
         if self._idle:
             lower_priority()  # The verifier has said it where that was refused.
-        while not stopping():
-            try:
-                job = self._jobs.get(timeout=_LOOK_SECONDS)
-            except queue.Empty:
-                continue
-            self._put(BackupDone(job, self._guarded(job, stopping)))
+        for job in self._jobs.taken(stopping):
+            self._put(BackupDone(job, self.result(job, stopping)))
 
-    def _guarded(self, job: BackupJob, stopping: Stopping) -> BackupResult | ResumeDaemonError:
-        """Return what the job gave, or the error that it ended with.
+    def result(self, job: BackupJob, stopping: Stopping) -> BackupResult | ResumeDaemonError:
+        """Return what a job gave, or the error that it ended with."""
+        place = job.place
 
-        What a protocol's package does not foresee must not end the daemon.
-        """
-        try:
-            place = job.place
+        def work() -> BackupResult:
             destination = open_destination(place.address, place.folder, hard_links=place.hard_links)
             return self._do(job, destination, stopping)
-        except CancelledError as error:
-            if stopping():
-                raise
-            return error
-        except ResumeDaemonError as error:
-            return error
-        except OSError as error:
-            return ResumeDaemonError("back up", error.filename, error.strerror or str(error))
-        except Exception as error:
-            log.exception("a defect of resume_daemon; please report it")
-            reason = f"an unexpected {type(error).__name__}: {error}"
-            return ResumeDaemonError("back up to", str(job.place.address), reason)
+
+        return outcome(work, stopping, operation="back up to", where=str(place.address))
 
     def _do(self, job: BackupJob, destination: Destination, stopping: Stopping) -> BackupResult:
         match job:
@@ -148,7 +126,7 @@ class BackupTask:
                 pace = Pace(
                     job.place.bytes_per_second,
                     keep_page_cache=job.place.keep_page_cache,
-                    cancelled=lambda: stopping() or self._given_up.is_set(),
+                    cancelled=lambda: stopping() or self._jobs.given_up(),
                     held=self._held,
                 )
                 return back_up(job.subject, destination, pace)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,8 +9,9 @@ import structlog
 
 from resume_daemon.curriculum.collect import collect
 from resume_daemon.curriculum.snapshot import CURRICULUM, SnapshotIndex, write_snapshot
+from resume_daemon.daemon.jobs import Jobs, outcome
 from resume_daemon.daemon.messages import Scrubbed, Snapshotted, UnwrittenError, Verified
-from resume_daemon.errors import CancelledError, ChangedError, ResumeDaemonError
+from resume_daemon.errors import ChangedError, ResumeDaemonError
 from resume_daemon.files import read_bounded
 from resume_daemon.layouts.registry import layout_of, list_checkpoint
 from resume_daemon.reading.priority import lower_priority
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
-
-_LOOK_SECONDS = 0.5
-"""How long the worker waits for a job before it looks whether it should end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,28 +105,22 @@ class Worker:
         self._configuration = configuration
         self._idle = idle
         self._put = put
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._given_up = threading.Event()
+        self._jobs: Jobs[Job] = Jobs()
 
     def submit(self, job: Job) -> None:
         """Leave a job; its result comes as a message."""
-        self._given_up.clear()
-        self._jobs.put(job)
+        self._jobs.submit(job)
 
     def give_up(self) -> None:
         """End the reading of the present job soon; its message says how far it came."""
-        self._given_up.set()
+        self._jobs.give_up()
 
     def body(self, stopping: Stopping) -> None:
         """Do jobs until told to stop; the body of the side task."""
         if self._idle and (refused := lower_priority()):
             # Under systemd the unit says how high the priority is, and may keep us from doing so.
             log.info("the priority of reading stays as it is", reason=refused)
-        while not stopping():
-            try:
-                job = self._jobs.get(timeout=_LOOK_SECONDS)
-            except queue.Empty:
-                continue
+        for job in self._jobs.taken(stopping):
             self._put(self._do(job, stopping))
 
     def _do(self, job: Job, stopping: Stopping) -> Message:
@@ -150,26 +140,7 @@ class Worker:
     def _guarded(
         self, work: Callable[[], Result], stopping: Stopping
     ) -> Result | ResumeDaemonError:
-        """Return what the work gave, or the error that it ended with.
-
-        One checkpoint that nobody foresaw must not keep the daemon from the others, so a defect of
-        ours becomes a reported condition as well.
-        """
-        try:
-            return work()
-        except CancelledError as error:
-            if stopping():
-                raise
-            return error
-        except ResumeDaemonError as error:
-            return error
-        except OSError as error:
-            return ResumeDaemonError("work on", error.filename, error.strerror or str(error))
-        except Exception as error:
-            log.exception("a defect of resume_daemon; please report it")
-            return ResumeDaemonError(
-                "verify", self._run, f"an unexpected {type(error).__name__}: {error}"
-            )
+        return outcome(work, stopping, operation="read", where=str(self._run))
 
     def _verify(self, job: VerifyJob, stopping: Stopping) -> Verification:
         return verify(
@@ -177,7 +148,7 @@ class Worker:
             boundary=self._run,
             references=job.references,
             options=self.options,
-            cancelled=lambda: stopping() or self._given_up.is_set(),
+            cancelled=lambda: stopping() or self._jobs.given_up(),
         )
 
     def _scrub(self, job: ScrubJob, stopping: Stopping) -> Scrub:
@@ -187,7 +158,7 @@ class Worker:
             manifest=job.manifest,
             begin=job.begin,
             reading=replace(self.options.reading, bytes_per_second=job.bytes_per_second),
-            cancelled=lambda: stopping() or self._given_up.is_set(),
+            cancelled=lambda: stopping() or self._jobs.given_up(),
         )
 
     def _snapshot(self, job: SnapshotJob) -> SnapshotIndex:

@@ -72,7 +72,7 @@ class Beside:
 
     def do(self, job: BackupJob) -> None:
         self.backups.busy = job
-        self.backups.on_done(BackupDone(job, self.task._guarded(job, Stopping())))
+        self.backups.on_done(BackupDone(job, self.task.result(job, Stopping())))
 
     def settle(self) -> list[BackupJob]:
         """Do what there is to be done until there is nothing, or something failed."""
@@ -195,7 +195,7 @@ def test_that_the_destination_can_be_listed_does_not_end_the_failure_of_a_copy(
     place = replace(copy.place, folder="x/y/z")
     (disk / "x").write_text("a file where a directory should be", encoding="utf-8")
     beside.backups.busy = copy
-    failed = beside.task._guarded(CopyJob(place, copy.subject), Stopping())
+    failed = beside.task.result(CopyJob(place, copy.subject), Stopping())
     beside.backups.on_done(BackupDone(copy, failed))
     assert len(beside.conditions()) == 1
     beside.later += FIRST_RETRY_SECONDS
