@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from resume_daemon.curriculum.module_checks import NOT_PYTHON
 from resume_daemon.curriculum.modules import module_of
 from resume_daemon.errors import ResumeDaemonError, UsageError, VanishedError
 from resume_daemon.formats.python_source import read_source
+from resume_daemon.source_tree import python_files
 
 if TYPE_CHECKING:
     import ast
@@ -24,13 +24,11 @@ if TYPE_CHECKING:
 MAX_FILES = 200
 """Files that are read of what the user names."""
 
-MAX_DIRECTORIES = 400
 MAX_DEPTH = 4
-_MAX_ENTRIES = 5_000
 
 _SKIPPED = re.compile(
-    r"\..*|__pycache__|node_modules|site-packages|wandb|build|dist|.*\.egg-info|.*backup.*|"
-    r"tests?|(tmp-)?(checkpoint|global_step)[-_]?\d.*"
+    r"build|dist|.*\.egg-info|.*backup.*|tests?|"
+    r"(tmp-)?(checkpoint|global_step)[-_]?\d.*"
 )
 
 
@@ -121,24 +119,7 @@ def _name(path: Path, beside: Path) -> str:
 
 
 def _python_files(root: Path, skip: Path | None = None) -> Iterator[Path]:
-    """Yield the Python files below a directory, its own first; links are not followed."""
-    pending = [(root, 0)]
-    for _ in range(MAX_DIRECTORIES):
-        if not pending:
-            return
-        directory, depth = pending.pop(0)
-        try:
-            with os.scandir(directory) as entries:
-                listed = sorted(islice(entries, _MAX_ENTRIES), key=lambda entry: entry.name)
-        except OSError:
-            continue
-        if any(entry.name == "pyvenv.cfg" for entry in listed):
-            continue
-        for entry in listed:
-            path = Path(entry.path)
-            if entry.is_dir(follow_symlinks=False):
-                wanted = depth < MAX_DEPTH and not _SKIPPED.fullmatch(entry.name)
-                if wanted and path != skip:
-                    pending.append((path, depth + 1))
-            elif entry.name.endswith(".py"):
-                yield path
+    def passed_over(directory: Path) -> bool:
+        return directory == skip or _SKIPPED.fullmatch(directory.name) is not None
+
+    return python_files(root, most_depth=MAX_DEPTH, passed_over=passed_over)

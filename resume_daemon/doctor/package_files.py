@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from resume_daemon.doctor.package import Import, Module, PackageFacts
 from resume_daemon.errors import ResumeDaemonError, UsageError
 from resume_daemon.formats.python_source import read_source
+from resume_daemon.source_tree import python_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
 MAX_FILES = 500
 """Files that are read."""
 
-_MAX_ENTRIES = 5000
 _MAX_DEPTH = 8
 _MAX_STATEMENTS = 200_000
-_SKIPPED = {"__pycache__", "node_modules", "site-packages", "wandb"}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _CAUGHT = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
@@ -40,7 +39,7 @@ def package_facts(place: Path, *, newer: bool = False) -> PackageFacts:
     if not os.path.lexists(place):
         raise UsageError("read the code in", place, "it is not there", hint="Name a directory.")
     root = Path(os.path.abspath(place))  # noqa: PTH100 - links are kept as they were named
-    files = list(_files(root)) if root.is_dir() else [root]
+    files = list(python_files(root, most_depth=_MAX_DEPTH)) if root.is_dir() else [root]
     if not files:
         raise UsageError("read the code in", place, "there is no Python file in it")
     top = _top(root if root.is_dir() else root.parent)
@@ -159,26 +158,6 @@ def _is_package_in_use(directory: Path) -> bool:
             if isinstance(node, ast.ImportFrom) and node.level:
                 return True
     return False
-
-
-def _files(root: Path) -> Iterator[Path]:
-    """Yield the Python files below a directory; links to directories are not followed."""
-    pending = [(root, 0)]
-    while pending:
-        directory, depth = pending.pop(0)
-        try:
-            with os.scandir(directory) as entries:
-                listed = sorted(islice(entries, _MAX_ENTRIES), key=lambda entry: entry.name)
-        except OSError:
-            continue
-        if any(entry.name == "pyvenv.cfg" for entry in listed):
-            continue
-        for entry in listed:
-            if entry.is_dir(follow_symlinks=False):
-                if depth < _MAX_DEPTH and entry.name[0] != "." and entry.name not in _SKIPPED:
-                    pending.append((Path(entry.path), depth + 1))
-            elif entry.name.endswith(".py"):
-                yield Path(entry.path)
 
 
 def _without_init(root: Path, files: list[Path]) -> Iterator[str]:

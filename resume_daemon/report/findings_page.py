@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from resume_daemon.catalog import THEMES, codes
-from resume_daemon.files import write_atomic
+from resume_daemon.report.generated import print_or_write
 
 PAGE = Path("docs") / "findings.md"
 
@@ -37,13 +37,5 @@ def page() -> str:
     return "".join(parts)
 
 
-def main(arguments: list[str]) -> None:
-    """Print the page, or write it into the repository that is the working directory."""
-    if arguments == ["--write"]:
-        write_atomic(PAGE, page().encode())
-    else:
-        sys.stdout.write(page())
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print_or_write(PAGE, page(), sys.argv[1:])

@@ -6,9 +6,9 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from resume_daemon.files import write_atomic
 from resume_daemon.layouts.base import Facts
 from resume_daemon.layouts.registry import own_layouts
+from resume_daemon.report.generated import print_or_write
 
 PAGE = Path("docs") / "layouts.md"
 
@@ -52,13 +52,5 @@ def page() -> str:
     return "".join(parts)
 
 
-def main(arguments: list[str]) -> None:
-    """Print the page, or write it into the repository that is the working directory."""
-    if arguments == ["--write"]:
-        write_atomic(PAGE, page().encode())
-    else:
-        sys.stdout.write(page())
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print_or_write(PAGE, page(), sys.argv[1:])

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resume_daemon.files import write_atomic
 from resume_daemon.findings import Severity
 from resume_daemon.parameters.grades import EXPERIMENT, MODEL
 from resume_daemon.parameters.lengths import Allocation, Strategy, allocate
@@ -16,6 +15,8 @@ from resume_daemon.parameters.removals import ADDITIONS, REMOVALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+from resume_daemon.report.generated import print_or_write
 
 PAGE = Path("docs") / "parameters.md"
 
@@ -152,13 +153,5 @@ def _listed(names: list[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def main(arguments: list[str]) -> None:
-    """Print the page, or write it into the repository that is the working directory."""
-    if arguments == ["--write"]:
-        write_atomic(PAGE, page().encode())
-    else:
-        sys.stdout.write(page())
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print_or_write(PAGE, page(), sys.argv[1:])

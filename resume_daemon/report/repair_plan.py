@@ -39,6 +39,8 @@ def plan_lines(proposed: Proposed, *, done: bool) -> Iterator[str]:
     chosen = proposed.resume.chosen
     if chosen is not None and proposed.outcomes:
         yield f"then the run resumes from {chosen.name}"
+    elif chosen is None and not proposed.resume.refused:
+        yield "there is no checkpoint yet"
     elif chosen is None:
         yield "no checkpoint of the run may be resumed from"
 

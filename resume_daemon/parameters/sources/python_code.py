@@ -16,6 +16,7 @@ from resume_daemon.parameters.facts import Unread
 from resume_daemon.parameters.sources.python_module import parse_module
 from resume_daemon.parameters.sources.text import read_text
 from resume_daemon.parameters.values import Setting, Source, SourceKind
+from resume_daemon.source_tree import python_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ _MAX_BASES: Final = 50
 _LEVELS_ABOVE: Final = 3
 """Directories above a file in which what it imports is looked for."""
 
-_SKIPPED: Final = {"__pycache__", "build", "dist", "node_modules", "site-packages", "venv", "wandb"}
+_SKIPPED: Final = {"build", "dist", "venv"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +107,10 @@ def read_code(paths: Sequence[Path], environ: Mapping[str, str], *, asked: bool 
     return Code(tuple(_settings(families, modules)), families, tuple(unread))
 
 
-def _files_below(root: Path, depth: int = 0) -> Iterator[Path]:
-    try:
-        with os.scandir(root) as entries:
-            found = sorted(entries, key=lambda entry: (entry.is_dir(), entry.name))
-    except OSError:
-        return
-    for entry in found:
-        if entry.name.startswith(".") or entry.is_symlink():
-            continue
-        if entry.is_dir():
-            if depth < _MAX_DEPTH and entry.name not in _SKIPPED:
-                yield from _files_below(root / entry.name, depth + 1)
-        elif entry.name.endswith(".py"):
-            yield root / entry.name
+def _files_below(root: Path) -> Iterator[Path]:
+    return python_files(
+        root, most_depth=_MAX_DEPTH, passed_over=lambda directory: directory.name in _SKIPPED
+    )
 
 
 def _imported_files(imports: Sequence[str], importer: Path) -> Iterator[Path]:
