@@ -46,7 +46,7 @@ def parse_address(text: str, base: Path | None = None) -> Address:
     Raises:
         UsageError: It is neither, or a URL that carries a password or a key.
     """
-    operation = "back up to"
+    operation = "use the backup destination"
     if not text.strip() or "\0" in text or "\n" in text:
         raise UsageError(operation, None, "it is neither a path nor a URL")
     if _SCHEME.match(text) is None:
@@ -99,7 +99,7 @@ def check_apart(address: Address, run: Path) -> None:
         reason = "it lies in a checkpoint, which the trainer may remove"
     if reason:
         hint = "Give a directory beside the run, or better on another disk."
-        raise UsageError("back up to", address.path, reason, hint=hint)
+        raise UsageError("use the backup destination", address.path, reason, hint=hint)
 
 
 def folder_of(run: Path) -> str:

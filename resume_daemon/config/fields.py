@@ -133,7 +133,7 @@ def _backup_address(value: str, info: ValidationInfo) -> str:
     try:
         return str(parse_address(value, (info.context or {}).get("base")))
     except UsageError as error:
-        raise ValueError(error.reason) from error
+        raise ValueError(f"cannot be used: {error.reason}") from error
 
 
 def _curriculum_schema(value: dict[str, Any]) -> dict[str, Any]:

@@ -132,7 +132,7 @@ class DirectoryDestination:
     def _check_root(self) -> None:
         if not os.path.isdir(self._root):  # noqa: PTH112 - that of Path may raise
             raise ResumeDaemonError(
-                "back up to",
+                "use the backup destination",
                 self._root,
                 "there is no such directory",
                 hint="Make it, or mount the disk that it is on: it is not made, since below the "

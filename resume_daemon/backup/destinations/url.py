@@ -56,10 +56,13 @@ def open_url(url: str, folder: str) -> UrlDestination:
     except ImportError as error:
         hint = _PACKAGES.get(protocol, "Install the package that fsspec names.")
         raise UsageError(
-            "back up to", url, f"{protocol}:// needs a package ({error})", hint=f"{hint}"
+            "use the backup destination",
+            url,
+            f"{protocol}:// needs a package ({error})",
+            hint=f"{hint}",
         ) from error
     except ValueError as error:
-        raise UsageError("back up to", url, str(error).rstrip(".")) from error
+        raise UsageError("use the backup destination", url, str(error).rstrip(".")) from error
     if protocol in {"s3", "s3a"}:
         from resume_daemon.backup.destinations.s3 import S3Destination  # noqa: PLC0415 - it builds on this module
 
