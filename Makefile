@@ -35,7 +35,7 @@ test: $(VENV)/.dev ## run the tests that need no torch (ARGS=... goes to pytest)
 	$(VENV)/bin/python -m pytest --ignore=tests/real $(ARGS)
 
 test-real: $(REAL)/.installed ## run the tests with real trainers (installs torch: about 1 GB)
-	$(REAL)/bin/python -m pytest -m real tests/real $(ARGS)
+	$(REAL)/bin/python -m pytest -m real $(if $(filter tests/%,$(ARGS)),,tests/real) $(ARGS)
 
 test-real-4: $(REAL4)/.installed ## run those of the callback with transformers 4 (a third environment)
 	$(REAL4)/bin/python -m pytest -m real tests/real/test_callback.py $(ARGS)

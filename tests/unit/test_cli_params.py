@@ -245,11 +245,18 @@ def test_values_that_the_users_own_rule_refuses_are_told(run: Path, tmp_path: Pa
 
 
 def test_code_that_is_missing_or_no_python_ends_with_a_sentence(run: Path, tmp_path: Path) -> None:
-    params(run, "--code", tmp_path / "nowhere.py", status=2)
-    (tmp_path / "bad.py").write_text("class A(:\n", encoding="utf-8")
-    params(run, "--code", tmp_path / "bad.py", status=1)
+    def told(path: Path, status: int) -> str:
+        done = CliRunner().invoke(app, ["params", str(run), "--code", str(path)])
+        assert done.exit_code == status, done.output
+        return done.stderr
+
+    missing = tmp_path / "nowhere.py"
+    assert told(missing, 2) == f"Error: Cannot read {missing}: it is not there. Look at --code.\n"
+    bad = tmp_path / "bad.py"
+    bad.write_text("class A(:\n", encoding="utf-8")
+    assert f"Error: Cannot read the Python of {bad}: line 1: " in told(bad, 1)
     (tmp_path / "empty").mkdir()
-    params(run, "--code", tmp_path / "empty")
+    assert told(tmp_path / "empty", 0) == ""
 
 
 def test_the_packages_of_the_trainers_interpreter_are_looked_up(run: Path, tmp_path: Path) -> None:

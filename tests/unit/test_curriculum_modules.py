@@ -148,7 +148,8 @@ def test_hooks_are_those_of_the_trainer() -> None:
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_are_python_or_refused(source: bytes) -> None:
     with suppress(FormatError):
-        judge_code([module_of(parse_source(source, Path("x.py")), "x.py")])
+        report = judge_code([module_of(parse_source(source, Path("x.py")), "x.py")])
+        assert all(finding.code.startswith("RD51") for finding in report.findings)
 
 
 def test_classes_made_from_each_other_come_to_an_end() -> None:
