@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
+from resume_daemon.ledger.ledger import Ledger
+from resume_daemon.repair.engine import Engine
 from resume_daemon.repair.proposals import Proposal
 from resume_daemon.repair.proposing import NextStart, propose
 from resume_daemon.repair.steps import Move
+from resume_daemon.repair.store import RepairStore
 from resume_daemon.state_directory import find_state_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from resume_daemon.repair.proposals import Outcome
@@ -28,6 +34,23 @@ def proposed(run: Path, *asked: str) -> Proposed:
     now = time.time_ns() + 3600 * 10**9
     state = find_state_directory(run, None)
     return propose(run, state, now_ns=now, asked=asked, start=NextStart({}))
+
+
+def kill_while_applying(run: Path, proposals: Sequence[Proposal], now: datetime) -> None:
+    """Carry a repair out in a process of its own, which is killed after its first replacement."""
+    sidecar = run / ".resume_daemon"
+
+    def kill(what: str) -> None:
+        if what == "replaced":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        with Ledger.open(sidecar / "ledger.jsonl", "run") as ledger:
+            Engine(RepairStore(sidecar / "repairs"), ledger, sidecar, kill).apply(proposals, now)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "it ended before it was killed"
 
 
 def carry_out(outcomes: Iterable[Outcome]) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -15,12 +13,10 @@ from blake3 import blake3
 from typer.testing import CliRunner
 
 from resume_daemon.cli import app
-from resume_daemon.ledger.ledger import Ledger
 from resume_daemon.lock import RunLock
-from resume_daemon.repair.engine import Engine
 from resume_daemon.repair.store import RepairStore
 from tests.checkpoints import write_checkpoint
-from tests.repairing import proposed
+from tests.repairing import kill_while_applying, proposed
 from tests.unit.test_repair_engine import NOW, Picture, picture
 
 if TYPE_CHECKING:
@@ -169,18 +165,7 @@ def interrupted(run: Path) -> Picture:
     """Kill a repair after its first replacement; return what the run was before."""
     before = picture(run)
     proposals = proposed(run).proposals
-    sidecar = run / ".resume_daemon"
-
-    def kill(what: str) -> None:
-        if what == "replaced":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    child = os.fork()
-    if child == 0:
-        with Ledger.open(sidecar / "ledger.jsonl", "run") as ledger:
-            Engine(RepairStore(sidecar / "repairs"), ledger, sidecar, kill).apply(proposals, NOW)
-        os._exit(0)
-    os.waitpid(child, 0)
+    kill_while_applying(run, proposals, NOW)
     return before
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from resume_daemon.ledger.ledger import Ledger
 from resume_daemon.lock import RunLock
-from resume_daemon.repair.engine import Engine
-from resume_daemon.repair.store import RepairStore
 from tests.checkpoints import write_checkpoint
+from tests.repairing import kill_while_applying
 from tests.unit.test_repair_engine import NOW, proposal, write
 
 if TYPE_CHECKING:
@@ -42,20 +38,10 @@ def interrupted(tmp_path: Path) -> Path:
         write_checkpoint(run, step)
     for name in FILES:
         (run / name).write_text("old\n", encoding="utf-8")
-    sidecar = run / ".resume_daemon"
-    sidecar.mkdir()
+    (run / ".resume_daemon").mkdir()
     steps = proposal(*(write(run / name, b"new\n") for name in FILES))
 
-    def kill(what: str) -> None:
-        if what == "replaced":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    child = os.fork()
-    if child == 0:
-        with Ledger.open(sidecar / "ledger.jsonl", "run") as ledger:
-            Engine(RepairStore(sidecar / "repairs"), ledger, sidecar, kill).apply(steps, NOW)
-        os._exit(0)
-    os.waitpid(child, 0)
+    kill_while_applying(run, steps, NOW)
     assert [(run / name).read_text() for name in FILES] == ["new\n", "old\n"]
     return run
 
