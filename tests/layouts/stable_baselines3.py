@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tests import checkpoints
 from tests.torch_files import Global, Instance, Reduced, pickled, torch_file
 
 if TYPE_CHECKING:
@@ -19,18 +20,23 @@ if TYPE_CHECKING:
 
     Weights = dict[str, NDArray[np.float32]]
 
-WIDTH = 128
 _FORMATS = {"float32": "f4", "float64": "f8"}
+
+
+def width() -> int:
+    """Return the width of the layers: that of the other layouts' models, twice."""
+    return 2 * checkpoints.SHAPES["model.norm.weight"][0]
 
 
 def write_ppo(run: Path, step: int) -> Path:
     """Write a checkpoint of PPO with normalised observations; return its zip."""
+    wide = width()
     weights = {
-        f"mlp_extractor.{net}.{layer}.weight": (WIDTH, WIDTH)
+        f"mlp_extractor.{net}.{layer}.weight": (wide, wide)
         for net in ("policy_net", "value_net")
         for layer in (0, 2)
     }
-    policy = _weights(step, {**weights, "action_net.weight": (2, WIDTH), "action_net.bias": (2,)})
+    policy = _weights(step, {**weights, "action_net.weight": (2, wide), "action_net.bias": (2,)})
     states = {"policy": policy, "policy.optimizer": _adam(step, policy)}
     settings = {"policy_class": Global("stable_baselines3.common.policies", "ActorCriticPolicy")}
     path = write_zip(run, step, states, data(step, gae_lambda=0.95, **settings))
@@ -40,8 +46,9 @@ def write_ppo(run: Path, step: int) -> Path:
 
 def write_sac(run: Path, step: int) -> Path:
     """Write a checkpoint of SAC with its replay buffer and normalisation; return its zip."""
-    actor = _weights(step, {"actor.latent_pi.0.weight": (WIDTH, WIDTH), "actor.mu.bias": (WIDTH,)})
-    critic = _weights(step + 1, {"critic.qf0.0.weight": (WIDTH, WIDTH)})
+    wide = width()
+    actor = _weights(step, {"actor.latent_pi.0.weight": (wide, wide), "actor.mu.bias": (wide,)})
+    critic = _weights(step + 1, {"critic.qf0.0.weight": (wide, wide)})
     target = {name.replace("critic", "critic_target"): array for name, array in critic.items()}
     entropy = {"log_ent_coef": np.full(1, -step / 1000, np.float32)}
     states = {
