@@ -24,15 +24,20 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Beside:
-    """A daemon beside ``run`` with the given configuration text added to the run's path."""
+    """A daemon beside ``run`` with the given configuration text added to the run's path.
 
-    def __init__(self, run: Path, configuration: str = "") -> None:
+    ``apart`` starts it in a session of its own, as from another terminal.
+    """
+
+    def __init__(self, run: Path, configuration: str = "", *, apart: bool = False) -> None:
         self.run = run
         config = run.with_suffix(".yaml")
         config.write_text(f"run: {run}\n{configuration}", encoding="utf-8")
         self._log = run.with_suffix(".log").open("wb")
         command = [sys.executable, "-m", "resume_daemon", "run", "--config", str(config)]
-        self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
+        self.process = subprocess.Popen(
+            command, stdout=self._log, stderr=self._log, start_new_session=apart
+        )
 
     def records(self, kind: str) -> list[Record]:
         """Return the records of a kind."""

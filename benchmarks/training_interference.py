@@ -10,8 +10,12 @@ With ``--disk`` that file is dropped from the page cache first, and the daemon, 
 cache as it found it, reads it from the disk each time; the default is from memory, where hashing
 competes for the processors and for nothing else.
 
+With ``--apart`` the daemon is in a session of its own, as one from another terminal is: where
+``/proc/sys/kernel/sched_autogroup_enabled`` is 1, the kernel then shares the processors between the
+two sessions, and priorities do not count between them. So it is with a systemd service.
+
 Run: ``python benchmarks/training_interference.py [--rounds 6] [--seconds 8] [--disk]
-[--defaults-only]``.
+[--defaults-only] [--apart]``.
 """
 
 from __future__ import annotations
@@ -63,6 +67,9 @@ def main() -> None:
     parser.add_argument(
         "--defaults-only", action="store_true", help="only the daemon with its defaults: more turns"
     )
+    parser.add_argument(
+        "--apart", action="store_true", help="the daemon in a session of its own (autogroup)"
+    )
     arguments = parser.parse_args()
     configurations = (
         {DEFAULT: CONFIGURATIONS[DEFAULT]} if arguments.defaults_only else CONFIGURATIONS
@@ -89,7 +96,9 @@ def main() -> None:
             busy: dict[str, list[float]] = {name: [] for name in configurations}
             for _ in range(arguments.rounds):
                 for kind, configuration in configurations.items():
-                    stretch, processor = verify_beside(run, configuration, arguments.seconds)
+                    stretch, processor = verify_beside(
+                        run, configuration, arguments.seconds, apart=arguments.apart
+                    )
                     beside[kind].append(stretch)
                     busy[kind].append(processor)
                     alone.append(pause(arguments.seconds))
@@ -117,7 +126,8 @@ def main() -> None:
         ("noise: two stretches alone differ by, median", statistics.median(noise), "%", None)
     )
     rows.append(("steps per second alone", rate(moments, alone[0]), "/s", None))
-    publish("training_interference_disk" if arguments.disk else "training_interference", rows)
+    kind = "_disk" * arguments.disk + "_apart" * arguments.apart
+    publish(f"training_interference{kind}", rows)
 
 
 def make_run(run: Path, weights: Path) -> Path:
@@ -153,11 +163,11 @@ def pause(seconds: float) -> tuple[float, float]:
 
 
 def verify_beside(
-    run: Path, configuration: str, seconds: float
+    run: Path, configuration: str, seconds: float, *, apart: bool
 ) -> tuple[tuple[float, float], float]:
     """Let a daemon verify; return from when to when, and how many cores it used."""
     shutil.rmtree(run / ".resume_daemon", ignore_errors=True)
-    daemon = Beside(run, f"log: {{level: debug}}\n{configuration}")
+    daemon = Beside(run, f"log: {{level: debug}}\n{configuration}", apart=apart)
     log = run.with_suffix(".log")
     daemon.wait_for(lambda: "VerifyJob" in log.read_text(encoding="utf-8"))
     time.sleep(SETTLE_SECONDS)

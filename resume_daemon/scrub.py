@@ -17,7 +17,6 @@ from resume_daemon.files import open_regular
 from resume_daemon.layouts.registry import list_checkpoint
 from resume_daemon.manifest import file_of, range_of
 from resume_daemon.reading.ranges import RangeReader
-from resume_daemon.reading.rate_limit import RateLimit
 from resume_daemon.reading.results import ScanTask
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def scrub(
         reader = RangeReader(
             reading.read_bytes,
             keep_page_cache=reading.keep_page_cache,
-            rate_limit=RateLimit(reading.bytes_per_second),
+            throttle=reading.throttle(),
             cancelled=cancelled,
             progress=lambda _: None,
         )

@@ -396,8 +396,9 @@ def _scan(
             if isinstance(result, Exception):
                 raise result
             scans[task.key] = result
+    throttle = reading.throttle()
     frames = {
-        name: scan_frames(evidence.listing.path(name), content.frames, reading, cancelled)
+        name: scan_frames(evidence.listing.path(name), content.frames, reading, throttle, cancelled)
         for name, content in evidence.contents.items()
         if content.frames
     }

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from resume_daemon.errors import CancelledError
-from resume_daemon.reading.rate_limit import RateLimit
+from resume_daemon.reading.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,7 @@ class Pace:
     Args:
         bytes_per_second: The most that is read and written together; None for no limit.
         keep_page_cache: Whether pages that were not in memory are dropped again after a read.
+        give_way: Whether it rests while others want the processors.
         cancelled: Whether the work should end.
         held: Whether the work should wait: a verification goes first.
         progress: Told the bytes of each read of the checkpoint.
@@ -31,13 +32,14 @@ class Pace:
         bytes_per_second: int | None = None,
         *,
         keep_page_cache: bool = True,
+        give_way: bool = False,
         cancelled: Callable[[], bool] = lambda: False,
         held: Callable[[], bool] = lambda: False,
         progress: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.keep_page_cache = keep_page_cache
         self.progress = progress
-        self._limit = RateLimit(bytes_per_second)
+        self._throttle = Throttle(bytes_per_second, give_way=give_way)
         self._cancelled = cancelled
         self._held = held
         # Never set: waiting on it is a sleep that other threads do not notice.
@@ -51,6 +53,6 @@ class Pace:
         """
         while self._held() and not self._cancelled():
             self._never.wait(_LOOK_SECONDS)
-        self._limit.wait(amount, self._cancelled)
+        self._throttle.wait(amount, self._cancelled)
         if self._cancelled():
             raise CancelledError("back up", None, "the work was stopped")

@@ -110,13 +110,14 @@ def paced(
     stopped = threading.Event()
     limits = [settings.verify.read_mib_per_second, settings.backup.mib_per_second]
     given = [each for each in limits if each is not None]
+    lowered = idle and settings.verify.priority == "idle"
     pace = Pace(
         max(int(min(given) * _MIB), 1) if given else None,
         keep_page_cache=settings.verify.keep_page_cache,
+        give_way=lowered,
         cancelled=stopped.is_set,
         progress=tell,
     )
-    lowered = idle and settings.verify.priority == "idle"
     with ThreadPoolExecutor(1, initializer=lower_priority if lowered else None) as pool:
         try:
             return pool.submit(work, pace).result()

@@ -92,8 +92,9 @@ class Verify(Section):
     before, per step, where it is hardly the same matrix any more."""
 
     priority: Literal["idle", "normal"] = "idle"
-    """idle lets the training go first, on processors and disks, where the kernel lets us say so
-    (not under the systemd unit, which says it itself). normal competes with it."""
+    """idle lets the training go first: on processors and disks where the kernel lets us say so
+    (not under the systemd unit, which says it itself), and everywhere by resting while others want
+    the processors, down to a hundredth of one. normal competes with it."""
 
     allow_globals: Annotated[tuple[GlobalName, ...], *AsTuple] = ()
     """Names that a pickle of this run may refer to without a finding, such as

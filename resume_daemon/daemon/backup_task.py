@@ -126,6 +126,7 @@ class BackupTask:
                 pace = Pace(
                     job.place.bytes_per_second,
                     keep_page_cache=job.place.keep_page_cache,
+                    give_way=self._idle,
                     cancelled=lambda: stopping() or self._jobs.given_up(),
                     held=self._held,
                 )

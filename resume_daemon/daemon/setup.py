@@ -68,6 +68,7 @@ class Setup:
                 workers=verify.workers,
                 bytes_per_second=None if rate is None else int(rate * _MIB),
                 keep_page_cache=verify.keep_page_cache,
+                give_way=verify.priority == "idle",
             ),
             allowed=frozenset(verify.allow_globals),
             limits=Limits(verify.largest_growth, verify.change_growth),

@@ -19,7 +19,6 @@ from resume_daemon.formats.byte_ranges import read_range
 from resume_daemon.formats.tensors import TensorSpan
 from resume_daemon.formats.zstd_frames import Decompressor
 from resume_daemon.reading.page_cache import PageCacheKeeper
-from resume_daemon.reading.rate_limit import RateLimit
 from resume_daemon.reading.values import TensorPart
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from resume_daemon.formats.tensors import Frame
     from resume_daemon.reading.results import TensorStatistics
     from resume_daemon.reading.scan import ReadOptions
+    from resume_daemon.reading.throttle import Throttle
 
 _PIECE: Final = 1024 * 1024
 
@@ -54,9 +54,10 @@ def scan_frames(
     path: Path,
     frames: Sequence[Frame],
     options: ReadOptions,
+    throttle: Throttle,
     cancelled: Callable[[], bool],
 ) -> tuple[FrameScan, ...]:
-    """Decode every frame of a file once.
+    """Decode every frame of a file once; the throttle is that of all files of a checkpoint.
 
     Raises:
         CancelledError: ``cancelled`` said so; it is asked before every read.
@@ -64,10 +65,9 @@ def scan_frames(
         VanishedError: It is not there.
         ResumeDaemonError: It cannot be read.
     """
-    rate_limit = RateLimit(options.bytes_per_second)
 
     def wait(length: int) -> None:
-        rate_limit.wait(length, cancelled)
+        throttle.wait(length, cancelled)
         if cancelled():
             raise CancelledError("read", path, "the work was stopped")
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from resume_daemon.reading.rate_limit import RateLimit
     from resume_daemon.reading.results import ScanTask
+    from resume_daemon.reading.throttle import Throttle
 
 
 class _Part(Protocol):
@@ -61,7 +61,7 @@ class RangeReader:
         read_bytes: int,
         *,
         keep_page_cache: bool,
-        rate_limit: RateLimit,
+        throttle: Throttle,
         cancelled: Callable[[], bool],
         progress: Callable[[int], None],
     ) -> None:
@@ -69,7 +69,7 @@ class RangeReader:
         self._raw = np.empty(read_bytes, np.uint8)
         self._buffer = self._raw.data
         self._keep_page_cache = keep_page_cache
-        self._rate_limit = rate_limit
+        self._throttle = throttle
         self._cancelled = cancelled
         self._progress = progress
 
@@ -102,7 +102,7 @@ class RangeReader:
         with keeper or nullcontext():
             for offset in range(begin, end, len(self._raw)):
                 until = min(offset + len(self._raw), end)
-                self._rate_limit.wait(until - offset, self._cancelled)
+                self._throttle.wait(until - offset, self._cancelled)
                 if self._cancelled():
                     raise CancelledError("read", task.path, "the work was stopped")
                 if keeper:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from resume_daemon.errors import ResumeDaemonError
 from resume_daemon.reading.open_file import OpenFile, shared_ranges
 from resume_daemon.reading.ranges import RangeReader
-from resume_daemon.reading.rate_limit import RateLimit
 from resume_daemon.reading.results import (
     FileScan,
     RangeDigest,
@@ -25,6 +24,7 @@ from resume_daemon.reading.results import (
     ScanTask,
     TensorStatistics,
 )
+from resume_daemon.reading.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -59,6 +59,7 @@ class ReadOptions:
         range_bytes: Bytes that one digest covers; part of what a digest means, so leave it alone.
         bytes_per_second: The most that all workers together read; None for no limit.
         keep_page_cache: Whether pages that were not in memory are dropped again after the read.
+        give_way: Whether the workers rest while others want the processors.
     """
 
     workers: int = 2
@@ -66,12 +67,17 @@ class ReadOptions:
     range_bytes: int = 256 * 1024 * 1024
     bytes_per_second: int | None = None
     keep_page_cache: bool = True
+    give_way: bool = False
 
     def __post_init__(self) -> None:
         if self.workers < 1 or min(self.read_bytes, self.range_bytes) < _SMALLEST:
             raise ValueError(f"at least one worker and {_SMALLEST} bytes at a time, not {self}")
         if self.bytes_per_second is not None and self.bytes_per_second < 1:
             raise ValueError("bytes_per_second is a positive number, or None for no limit")
+
+    def throttle(self, workers: int = 1) -> Throttle:
+        """Return what as many threads share that read like this."""
+        return Throttle(self.bytes_per_second, give_way=self.give_way, workers=workers)
 
 
 def scan_file(
@@ -114,7 +120,7 @@ def scan_files(
     stopped = threading.Event()
     told = cancelled.is_set if isinstance(cancelled, threading.Event) else cancelled
     results: SimpleQueue[tuple[ScanTask, FileScan | ResumeDaemonError] | None] = SimpleQueue()
-    rate_limit = RateLimit(options.bytes_per_second)
+    throttle = options.throttle(options.workers)
     ranges = shared_ranges(tasks, options.range_bytes, results.put)
     lock = threading.Lock()
 
@@ -129,7 +135,7 @@ def scan_files(
             reader = RangeReader(
                 options.read_bytes,
                 keep_page_cache=options.keep_page_cache,
-                rate_limit=rate_limit,
+                throttle=throttle,
                 cancelled=lambda: stopped.is_set() or told(),
                 progress=progress,
             )

@@ -20,9 +20,9 @@ from resume_daemon.formats.zarr_arrays import DESCRIPTIONS, Array, Piece
 from resume_daemon.reading.frames import scan_frames
 from resume_daemon.reading.open_file import OpenFile
 from resume_daemon.reading.ranges import RangeReader
-from resume_daemon.reading.rate_limit import RateLimit
 from resume_daemon.reading.results import ScanTask
 from resume_daemon.reading.scan import ReadOptions
+from resume_daemon.reading.throttle import Throttle
 from tests.ocdbt_files import DATA_FILE, manifest_body, sealed
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _range_reader() -> RangeReader:
     return RangeReader(
         _OPTIONS.read_bytes,
         keep_page_cache=False,
-        rate_limit=RateLimit(None),
+        throttle=Throttle(),
         cancelled=lambda: False,
         progress=lambda _: None,
     )
@@ -135,7 +135,7 @@ def _range_reader() -> RangeReader:
 def _look_at_values(path: Path, content: Content) -> None:
     """Scan what a reader placed, with the parts of the scan that need no threads."""
     if content.frames:
-        scan_frames(path, content.frames, _OPTIONS, lambda: False)
+        scan_frames(path, content.frames, _OPTIONS, Throttle(), lambda: False)
     if content.spans or content.records:
         task = ScanTask(path, content.spans, content.records)
         file = OpenFile(task, max(path.stat().st_size, 1), lambda _: None)

@@ -17,6 +17,7 @@ from resume_daemon.formats.zstd_frames import _library
 from resume_daemon.reading import frames as reading_frames
 from resume_daemon.reading.frames import scan_frames
 from resume_daemon.reading.scan import ReadOptions
+from resume_daemon.reading.throttle import Throttle
 from tests.ocdbt_files import (
     DATA_FILE,
     leaf_body,
@@ -150,12 +151,12 @@ def test_a_chunk_that_decodes_to_more_than_is_decoded_is_neither_judged_nor_accu
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
     frames = frames_of(tmp_path / "data", dtype, 64 * 1024 * 1024 if dtype else 0)
-    first, second = scan_frames(tmp_path / "data", frames, ReadOptions(), lambda: False)
+    first, second = scan_frames(tmp_path / "data", frames, ReadOptions(), Throttle(), lambda: False)
     assert (first.statistics is not None, first.reason) == (bool(dtype), "")
     assert second.statistics is not None
 
     monkeypatch.setattr(reading_frames, "ALLOWANCE", 1024 * 1024)
-    first, second = scan_frames(tmp_path / "data", frames, ReadOptions(), lambda: False)
+    first, second = scan_frames(tmp_path / "data", frames, ReadOptions(), Throttle(), lambda: False)
     assert (first.statistics, first.reason) == (None, "")
 
 
@@ -169,4 +170,4 @@ def test_decoding_a_large_chunk_can_be_called_off_between_its_pieces(tmp_path: P
         return asked > 3
 
     with pytest.raises(CancelledError):
-        scan_frames(tmp_path / "data", frames[:1], ReadOptions(), cancelled)
+        scan_frames(tmp_path / "data", frames[:1], ReadOptions(), Throttle(), cancelled)

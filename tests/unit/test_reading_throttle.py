@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resume_daemon.reading.rate_limit import RateLimit, TokenBucket
+from resume_daemon.reading.giving_way import GivingWay
+from resume_daemon.reading.throttle import Throttle, TokenBucket
 
 
 def test_what_fits_the_unused_allowance_is_read_at_once() -> None:
@@ -45,12 +46,12 @@ def test_no_more_than_the_rate_and_one_burst_is_ever_granted(
 
 
 def test_no_limit_never_waits() -> None:
-    RateLimit(None).wait(10**15, lambda: False)
+    Throttle(None).wait(10**15, lambda: False)
 
 
 def test_a_wait_of_days_ends_when_the_work_is_cancelled() -> None:
     cancelled = threading.Event()
-    waiter = threading.Thread(target=RateLimit(1).wait, args=(10**6, cancelled.is_set))
+    waiter = threading.Thread(target=Throttle(1).wait, args=(10**6, cancelled.is_set))
     waiter.start()
     cancelled.set()
     waiter.join(30)
@@ -58,6 +59,23 @@ def test_a_wait_of_days_ends_when_the_work_is_cancelled() -> None:
 
 
 def test_a_wait_that_is_not_cancelled_ends_too() -> None:
-    limit = RateLimit(100_000)
+    limit = Throttle(100_000)
     limit.wait(25_000, lambda: False)
     limit.wait(1_000, lambda: False)
+
+
+def test_who_gives_way_rests_before_the_read_until_it_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(GivingWay, "rest", lambda _: 10.0**6)
+    asked = []
+
+    def cancelled() -> bool:
+        asked.append(True)
+        return len(asked) > 2
+
+    Throttle(give_way=True).wait(1, cancelled)
+    assert len(asked) == 3
+
+    Throttle().wait(1, cancelled)
+    assert len(asked) == 3, "who does not give way never rests"

@@ -1,10 +1,12 @@
-"""A ceiling on bytes per second that all workers share."""
+"""What readers ask before every read, so that they never get ahead of what they may."""
 
 from __future__ import annotations
 
 import threading
 import time
 from typing import TYPE_CHECKING
+
+from resume_daemon.reading.giving_way import GivingWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,23 +38,36 @@ class TokenBucket:
         return max(0.0, -self._level / self._rate)
 
 
-class RateLimit:
-    """A token bucket over the monotonic clock, safe to share; None means no limit."""
+class Throttle:
+    """A ceiling on bytes per second that all threads share, and a rest while others are in need.
 
-    def __init__(self, bytes_per_second: int | None) -> None:
+    Args:
+        bytes_per_second: The most that all threads together read; None for no limit.
+        give_way: Whether they rest while others want the processors.
+        workers: How many threads share it.
+    """
+
+    def __init__(
+        self, bytes_per_second: int | None = None, *, give_way: bool = False, workers: int = 1
+    ) -> None:
         self._lock = threading.Lock()
         self._bucket = (
             None if bytes_per_second is None else TokenBucket(bytes_per_second, time.monotonic())
         )
+        self._giving_way = GivingWay(workers) if give_way else None
         # Never set: waiting on it is a sleep that other threads do not notice.
         self._never = threading.Event()
 
     def wait(self, amount: int, cancelled: Callable[[], bool]) -> None:
         """Return when ``amount`` bytes may be read, or soon after ``cancelled`` says so."""
-        if self._bucket is None:
+        due = 0.0
+        if self._bucket is not None:
+            with self._lock:
+                now = time.monotonic()
+                due = now + self._bucket.take(amount, now)
+        if self._giving_way is not None and (rest := self._giving_way.rest()):
+            due = max(due, time.monotonic() + rest)
+        if not due:
             return
-        with self._lock:
-            now = time.monotonic()
-            due = now + self._bucket.take(amount, now)
         while (left := due - time.monotonic()) > 0 and not cancelled():
             self._never.wait(min(left, _SLICE_SECONDS))
