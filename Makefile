@@ -32,10 +32,11 @@ run: $(VENV)/.core ## start the daemon on your own run: make run RUN=/data/my-ru
 	@$(VENV)/bin/resume-daemon run '$(RUN)' $(ARGS)
 
 test: $(VENV)/.dev ## run the tests that need no torch (ARGS=... goes to pytest)
-	$(VENV)/bin/python -m pytest --ignore=tests/real $(ARGS)
+	$(VENV)/bin/python -m pytest --ignore=tests/real $(if $(ARGS),,-n auto) $(ARGS)
 
 test-real: $(REAL)/.installed ## run the tests with real trainers (installs torch: about 1 GB)
-	$(REAL)/bin/python -m pytest -m real $(if $(filter tests/%,$(ARGS)),,tests/real) $(ARGS)
+	$(REAL)/bin/python -m pytest -m real $(if $(filter tests/%,$(ARGS)),,tests/real) \
+	  $(if $(ARGS),,-n auto --maxprocesses 4 --dist loadfile) $(ARGS)
 
 test-real-4: $(REAL4)/.installed ## run those of the callback with transformers 4 (a third environment)
 	$(REAL4)/bin/python -m pytest -m real tests/real/test_callback.py $(ARGS)

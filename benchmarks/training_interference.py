@@ -3,9 +3,8 @@
 A real training in torch (``_training_loop.py``) runs without a pause on every core, and a daemon
 beside it verifies checkpoints all the time, except that it is stopped (``SIGSTOP``) every other
 moment: a stretch alone, one beside, one alone, and so on. Each stretch beside is compared with the
-mean of the two around it; how much these two differ is what the machine itself does, and is shown as
-noise.
-Stretches are short and many, as a shared machine changes its speed from minute to minute.
+mean of the two around it; how much these two differ is what the machine itself does, and is shown
+as noise. Stretches are short and many, as a shared machine changes its speed from minute to minute.
 
 All checkpoints are links to one weights file, so a daemon has as much to read as it can manage.
 With ``--disk`` that file is dropped from the page cache first, and the daemon, which leaves the

@@ -20,7 +20,7 @@ from resume_daemon.layouts.around import around
 from resume_daemon.layouts.base import Role
 from resume_daemon.layouts.registry import layout_of, list_checkpoint, unknown_reason
 from resume_daemon.listing import EntryKind
-from resume_daemon.reading.float_layouts import FLOATS, values_of
+from resume_daemon.reading.float_layouts import FLOATS, sum_of_squares, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -259,11 +259,11 @@ class _Sums:
         with np.errstate(over="ignore"):
             for side, values in enumerate(pair):
                 self._largest[side] = max(self._largest[side], float(np.abs(values).max()))
-                self._squares[side] += float(np.dot(values, values))
+                self._squares[side] += sum_of_squares(values)
             if not same:
                 step = pair[0] - pair[1]
                 self._step = max(self._step, float(np.abs(step).max()))
-                self._step_squares += float(np.dot(step, step))
+                self._step_squares += sum_of_squares(step)
 
     def change(self, place: Place) -> TensorChange:
         """Return what all pieces together show."""

@@ -25,7 +25,7 @@ from typing import Self
 
 PAGE = mmap.PAGESIZE
 
-PIECE = 512 * 1024
+PIECE = 1024 * 1024
 """Bytes from one page that is asked about to the next. Memory is reclaimed in longer runs; asking
 more often costs two workers a tenth of their speed, in waits for the interpreter's lock."""
 

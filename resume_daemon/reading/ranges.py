@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -65,8 +66,10 @@ class RangeReader:
         cancelled: Callable[[], bool],
         progress: Callable[[int], None],
     ) -> None:
-        # Reused for every read: fresh memory would be cleared by the kernel first.
-        self._raw = np.empty(read_bytes, np.uint8)
+        # Reused for every read: fresh memory would be cleared by the kernel first. It begins at a
+        # page: into memory that does not, the kernel copies half as fast (8 instead of 18 GB/s on
+        # an AMD EPYC), and that of numpy begins 16 bytes after one.
+        self._raw = np.frombuffer(mmap.mmap(-1, read_bytes), np.uint8)
         self._buffer = self._raw.data
         self._keep_page_cache = keep_page_cache
         self._throttle = throttle

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resume_daemon.reading.checksum import Checksum
-from resume_daemon.reading.float_layouts import FLOATS, magnitudes_of
+from resume_daemon.reading.float_layouts import FLOATS, magnitudes_of, sum_of_squares
 from resume_daemon.reading.results import TensorStatistics
 from resume_daemon.reading.zero_runs import ZeroRuns
 
@@ -173,7 +173,7 @@ class TensorPart:
         if len(chosen):
             values = magnitudes_of(chosen, self._span.dtype)
             with np.errstate(over="ignore"):
-                self._squares += float(np.dot(values, values))
+                self._squares += sum_of_squares(values)
             self._sampled += len(chosen)
 
 
