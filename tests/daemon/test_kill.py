@@ -61,7 +61,10 @@ def test_a_hundred_kills_lose_nothing_double_nothing_and_leave_nothing_half_done
         trainer.stopping.set()
         trainer.join()
     expected = {f"checkpoint-{step}" for step in range(5, trainer.step + 1, 5)}
+    # All may be there already: it is also waited for that it takes notice of a request to stop.
+    starts = len(daemon.of_kind("daemon"))
     daemon.start()
+    daemon.wait_for(lambda _: len(daemon.of_kind("daemon")) > starts)
     state = daemon.wait_for(lambda s: set(s.snapshots) == expected, timeout=120)
     assert daemon.stop() == 0
 
