@@ -12,17 +12,10 @@ from resume_daemon.backup.address import Address, folder_of
 from resume_daemon.backup.policy import Rules
 from resume_daemon.daemon.backup_keeper import FIRST_RETRY_SECONDS, BackupKeeper, Policy
 from resume_daemon.daemon.backup_task import BackupTask, CopyJob, DropJob, LookJob, Place
-from resume_daemon.daemon.checkpoint_keeper import CheckpointKeeper
-from resume_daemon.daemon.messages import BackupDone, Verified
-from resume_daemon.daemon.recorder import Recorder
-from resume_daemon.daemon.roster import Clock
+from resume_daemon.daemon.messages import BackupDone
 from resume_daemon.daemon.supervision import Stopping
-from resume_daemon.findings import Severity
-from resume_daemon.ledger.ledger import Ledger
-from resume_daemon.ledger.record import utc_now
-from resume_daemon.verification import verify
-from resume_daemon.watching import settle
 from tests.checkpoints import edit_state, write_checkpoint
+from tests.keepers import Checkpoints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,42 +26,20 @@ NEWEST = Rules(newest=1)
 
 
 @dataclass
-class Beside:
+class Beside(Checkpoints):
     """The keepers of a daemon beside a run, which does jobs when it is told to."""
 
-    run: Path
     disk: Path
-    state: Path
     rules: Rules = NEWEST
     metric: str | None = None
-    later: float = 0.0
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger.open(self.state / "ledger.jsonl", "run")
-        self.recorder = Recorder(
-            self.ledger, run="run", host="here", sinks=(), minimum=Severity.WARNING
-        )
-        clock = Clock(lambda: 1e6 + self.later, lambda: utc_now().timestamp() + self.later)
-        self.checkpoints = CheckpointKeeper(
-            self.run,
-            manifests=self.state / "manifests",
-            recorder=self.recorder,
-            settings=settle.Settings(settle=1.0, abandon=2.0),
-            clock=clock,
-            assign=lambda *_: None,
-        )
+        super().__post_init__()
         place = Place(Address(path=self.disk), folder_of(self.run), False, None, True)
         policy = Policy(place, self.rules, self.metric)
-        self.backups = BackupKeeper(self.run, self.checkpoints, self.recorder, policy, clock)
+        self.backups = BackupKeeper(self.run, self.checkpoints, self.recorder, policy, self.clock)
         self.task = BackupTask(idle=False, held=lambda: self.backups.held, put=lambda _: None)
         self.verify_all()
-
-    def verify_all(self) -> None:
-        self.checkpoints.rescan()
-        self.later += 10.0
-        while (job := self.checkpoints.plan().job) is not None:
-            found = verify(self.run / job.checkpoint, boundary=self.run)
-            self.checkpoints.on_verified(Verified(job.checkpoint, found))
 
     def do(self, job: BackupJob) -> None:
         self.backups.busy = job
@@ -100,11 +71,11 @@ class Beside:
 
 @pytest.fixture
 def places(tmp_path: Path) -> tuple[Path, Path, Path]:
-    found = tuple(tmp_path / name for name in ("run", "disk", "state"))
+    found = tuple(tmp_path / name for name in ("run", "state", "disk"))
     for each in found:
         each.mkdir()
-    run, disk, state = found
-    return run, disk, state
+    run, state, disk = found
+    return run, state, disk
 
 
 def test_the_newest_takes_the_place_of_the_one_before_and_both_are_recorded(
@@ -166,7 +137,7 @@ def test_the_best_by_a_metric_is_kept_after_the_trainer_removed_it(
 def test_a_failure_fires_is_tried_again_later_and_ends_with_the_next_success(
     places: tuple[Path, Path, Path],
 ) -> None:
-    run, disk, _ = places
+    run, _, disk = places
     write_checkpoint(run, 5)
     disk.rmdir()
     beside = Beside(*places)
@@ -184,7 +155,7 @@ def test_a_failure_fires_is_tried_again_later_and_ends_with_the_next_success(
 def test_that_the_destination_can_be_listed_does_not_end_the_failure_of_a_copy(
     places: tuple[Path, Path, Path],
 ) -> None:
-    run, disk, _ = places
+    run, _, disk = places
     write_checkpoint(run, 5)
     beside = Beside(*places)
     look = beside.backups.next_job(waiting=False)
@@ -210,7 +181,7 @@ def test_that_the_destination_can_be_listed_does_not_end_the_failure_of_a_copy(
 def test_what_stays_is_looked_for_before_anything_is_dropped(
     places: tuple[Path, Path, Path],
 ) -> None:
-    run, disk, _ = places
+    run, _, disk = places
     write_checkpoint(run, 5)
     beside = Beside(*places)
     beside.settle()
@@ -232,7 +203,7 @@ def test_what_stays_is_looked_for_before_anything_is_dropped(
 def test_what_is_half_there_of_a_checkpoint_that_is_gone_is_removed(
     places: tuple[Path, Path, Path],
 ) -> None:
-    run, disk, _ = places
+    run, _, disk = places
     write_checkpoint(run, 5)
     folder = disk / folder_of(run)
     for name in (f"checkpoint-3.{'a' * 12}", f"checkpoint-5.{'b' * 12}", "notes"):
@@ -263,7 +234,7 @@ def test_a_checkpoint_that_is_rotated_while_it_is_copied_is_no_failure(
 def test_another_destination_forgets_the_failure_and_ends_what_goes_to_the_old_one(
     places: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
-    run, disk, _ = places
+    run, _, disk = places
     write_checkpoint(run, 5)
     disk.rmdir()
     beside = Beside(*places)

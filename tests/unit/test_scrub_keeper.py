@@ -6,61 +6,31 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from resume_daemon.daemon.checkpoint_keeper import CheckpointKeeper
-from resume_daemon.daemon.messages import Scrubbed, Verified
-from resume_daemon.daemon.recorder import Recorder
-from resume_daemon.daemon.roster import Clock
+from resume_daemon.daemon.messages import Scrubbed
 from resume_daemon.daemon.scrub_keeper import ScrubKeeper
 from resume_daemon.daemon.scrubbing import Settings
-from resume_daemon.daemon.worker import ScrubJob, VerifyJob
 from resume_daemon.errors import CancelledError, ResumeDaemonError
-from resume_daemon.findings import Severity
-from resume_daemon.ledger.ledger import Ledger
-from resume_daemon.ledger.record import utc_now
 from resume_daemon.scrub import Scrub
-from resume_daemon.verification import verify
-from resume_daemon.watching import settle
 from tests.checkpoints import write_checkpoint
+from tests.keepers import Checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from resume_daemon.daemon.worker import ScrubJob
 
 HOUR = 3600.0
 SETTINGS = Settings(enabled=True, interval=HOUR, bytes_per_second=1)
 
 
 @dataclass
-class Beside:
+class Beside(Checkpoints):
     """The keepers of a daemon that was just started beside a run, and its clock."""
 
-    run: Path
-    state: Path
-    later: float = 0.0
-
     def __post_init__(self) -> None:
-        self.ledger = Ledger.open(self.state / "ledger.jsonl", "run")
-        self.recorder = Recorder(
-            self.ledger, run="run", host="here", sinks=(), minimum=Severity.WARNING
-        )
-        clock = Clock(lambda: 1e6 + self.later, lambda: utc_now().timestamp() + self.later)
-        self.checkpoints = CheckpointKeeper(
-            self.run,
-            manifests=self.state / "manifests",
-            recorder=self.recorder,
-            settings=settle.Settings(settle=1.0, abandon=2.0),
-            clock=clock,
-            assign=lambda *_: None,
-        )
-        self.scrubs = ScrubKeeper(self.checkpoints, self.recorder, SETTINGS, clock)
-        self.checkpoints.rescan()
-
-    def verify_all(self) -> None:
-        self.later += 10.0
-        while (job := self.checkpoints.plan().job) is not None:
-            assert isinstance(job, VerifyJob)
-            result = verify(self.run / job.checkpoint, boundary=self.run)
-            self.checkpoints.on_verified(Verified(job.checkpoint, result))
+        super().__post_init__()
+        self.scrubs = ScrubKeeper(self.checkpoints, self.recorder, SETTINGS, self.clock)
 
     def next(self) -> ScrubJob | None:
         return self.scrubs.next_job(waiting=self.checkpoints.plan().waiting)
@@ -70,7 +40,7 @@ class Beside:
 
     def restarted(self) -> Beside:
         self.ledger.close()
-        return Beside(self.run, self.state, self.later)
+        return Beside(self.run, self.state, later=self.later)
 
     def conditions(self) -> list[str]:
         return [condition.key for condition in self.checkpoints.judged().conditions]
