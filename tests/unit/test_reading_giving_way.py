@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resume_daemon.config.settings import Settings
+from resume_daemon.daemon.setup import make_setup
 from resume_daemon.reading import giving_way
 from resume_daemon.reading.giving_way import GivingWay, Share, thread_times
 from resume_daemon.reading.throttle import Throttle
@@ -120,3 +122,12 @@ def test_where_the_kernel_does_not_say_nobody_rests(
     monkeypatch.setattr(giving_way, "_LOOK_SECONDS", 0.0)
     assert GivingWay(workers=1).rest() == 0.0
     Throttle(give_way=True).wait(10**15, lambda: False)
+
+
+@pytest.mark.parametrize(("configured", "gives_way"), [({}, True), ({"priority": "normal"}, False)])
+def test_a_daemon_gives_way_unless_it_is_told_to_compete(
+    tmp_path: Path, configured: dict[str, str], gives_way: bool
+) -> None:
+    settings = Settings.model_validate({"run": tmp_path, "verify": configured})
+
+    assert make_setup(settings).verification.reading.give_way is gives_way
