@@ -11,6 +11,7 @@ from resume_daemon.curriculum.collect import collect
 from resume_daemon.curriculum.snapshot import CURRICULUM, SnapshotIndex, write_snapshot
 from resume_daemon.daemon.jobs import Jobs, outcome
 from resume_daemon.daemon.messages import Scrubbed, Snapshotted, UnwrittenError, Verified
+from resume_daemon.daemon.still_reading import StillReading
 from resume_daemon.errors import ChangedError, ResumeDaemonError
 from resume_daemon.files import read_bounded
 from resume_daemon.layouts.registry import layout_of, list_checkpoint
@@ -149,6 +150,7 @@ class Worker:
             references=job.references,
             options=self.options,
             cancelled=lambda: stopping() or self._jobs.given_up(),
+            progress=StillReading(job.checkpoint),
         )
 
     def _scrub(self, job: ScrubJob, stopping: Stopping) -> Scrub:
