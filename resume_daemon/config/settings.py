@@ -94,7 +94,7 @@ class Verify(Section):
     priority: Literal["idle", "normal"] = "idle"
     """idle lets the training go first: on processors and disks where the kernel lets us say so
     (not under the systemd unit, which says it itself), and everywhere by resting while others want
-    the processors, down to a hundredth of one. normal competes with it."""
+    the processors, down to half a hundredth of one. normal competes with it."""
 
     allow_globals: Annotated[tuple[GlobalName, ...], *AsTuple] = ()
     """Names that a pickle of this run may refer to without a finding, such as

@@ -15,8 +15,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-_LEAST: Final = 0.01
-"""The share of one processor that all workers together keep, however much others want it."""
+_LEAST: Final = 0.005
+"""The share of one processor that all workers together keep, however much others want it.
+
+A training that waits for its slowest thread loses as much; 100 GB take an hour."""
 
 _TOLERATED: Final = 0.2
 """How long a thread may have waited, in times that it ran, without others being in need."""
