@@ -140,11 +140,12 @@ def _chosen(made: ResumePlan, run: Path, *, fresh: bool, force: bool) -> Candida
         for each in newest.why or ("what it holds could not be judged",):
             note(f"at risk: {newest.name}: {each}")
         return newest
-    if not made.refused and fresh:
-        note("no checkpoint yet: the trainer starts from the beginning")
+    if not made.refused and fresh and (force or not made.gone):
+        what = "any more" if made.gone else "yet"
+        note(f"no checkpoint {what}: the trainer starts from the beginning")
         return None
     error = refusal(made, run)
-    if not made.refused:
+    if not made.refused and not made.gone:
         hint = "With --or-fresh the trainer starts from the beginning."
         raise ResumeDaemonError(error.operation, error.path, error.reason, hint=hint)
     raise error

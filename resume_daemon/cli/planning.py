@@ -160,6 +160,13 @@ def note(sentence: str) -> None:
 
 def refusal(plan: ResumePlan, run: Path) -> ResumeDaemonError:
     """Return why nothing may be resumed from."""
+    shows = f"`resume-daemon plan {os.fspath(run)}` shows"
+    if plan.gone:
+        hint = "Look whether the right disk is mounted"
+        if plan.backups:
+            hint += f"; {shows} how to restore {plan.backups[0].checkpoint}"
+        hint += ". exec --or-fresh --force begins anew."
+        return ResumeDaemonError("resume", run, plan.gone_told, hint=hint)
     if not plan.refused:
         reason = "there is no checkpoint yet"
         return ResumeDaemonError("resume", run, reason, hint="Start from the beginning.")
@@ -167,7 +174,9 @@ def refusal(plan: ResumePlan, run: Path) -> ResumeDaemonError:
     verdict = "could not be judged" if newest.verdict is None else f"is {newest.verdict.value}"
     why = f" ({newest.why[0]})" if newest.why else ""
     count = f", and so are {n} older ones" if (n := len(plan.refused) - 1) else ""
-    hint = f"`resume-daemon plan {os.fspath(run)}` shows each"
+    hint = f"{shows} each"
+    if plan.backups:
+        hint += f", and how to restore {plan.backups[0].checkpoint} from its backup"
     if any(each.verdict is not None and each.verdict.value == "degraded" for each in plan.refused):
         hint += "; with --degraded it takes one from which something is lost"
     return ResumeDaemonError("resume", run, f"{newest.name} {verdict}{why}{count}", hint=f"{hint}.")

@@ -88,6 +88,18 @@ NO_CHECKPOINT = Code(
     "Start it.",
 )
 
+GONE = Code(
+    "RD871",
+    "checkpoints-gone",
+    Severity.ERROR,
+    "The run had checkpoints, and has none any more",
+    "A daemon found some of them sound, and none is there now: another disk may be mounted, the "
+    "run may have been moved, or somebody removed them. A training that starts now starts from "
+    "the beginning, in silence.",
+    "`resume-daemon plan RUN` names the newest, and their backups where there are any. To begin "
+    "anew, take another directory, or move the daemon's files (`.resume_daemon`) away.",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFacts:
@@ -112,12 +124,15 @@ def check(facts: CheckpointFacts) -> Iterator[Finding]:
     """Yield what a resume has to know of the checkpoints."""
     plan = facts.plan
     chosen = plan.chosen
-    if chosen is None and not plan.refused:
+    if plan.gone:
+        yield GONE.finding(f"T{plan.gone_told[1:]}{_backed_up(plan)}.")
+    elif chosen is None and not plan.refused:
         yield NO_CHECKPOINT.finding("There is no checkpoint yet.")
     elif chosen is None:
         count = len(plan.refused)
         lead = "The only checkpoint may not" if count == 1 else f"None of {count} checkpoints may"
-        yield NOTHING.finding(f"{lead} be resumed from; {_why(plan.refused[0])}.")
+        why = f"{_why(plan.refused[0])}{_backed_up(plan)}"
+        yield NOTHING.finding(f"{lead} be resumed from; {why}.")
     elif plan.refused:
         lost = plan.steps_lost
         again = f"; {lost} steps are trained again" if lost else ""
@@ -140,6 +155,12 @@ def check(facts: CheckpointFacts) -> Iterator[Finding]:
         yield STAGING.finding(f"{name} is a save that was not finished.", file=name)
 
 
+def _backed_up(plan: ResumePlan) -> str:
+    if not plan.backups:
+        return ""
+    return f"; {plan.backups[0].checkpoint} has a backup at {plan.backups[0].destination}"
+
+
 def _why(candidate: Candidate) -> str:
     verdict = "cannot be judged" if candidate.verdict is None else f"is {candidate.verdict.value}"
     reason = f" ({candidate.why[0].rstrip('.')})" if candidate.why else ""
@@ -150,6 +171,8 @@ def summary(facts: CheckpointFacts) -> str:
     """Return what was seen, in a sentence."""
     plan = facts.plan
     if plan.chosen is None:
+        if plan.gone:
+            return plan.gone_told
         return "nothing to resume from" if plan.refused else "no checkpoint yet"
     verdict = plan.chosen.verdict
     worth = verdict.value if verdict is not None else "not judged"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resume_daemon.conditions import Condition
 from resume_daemon.findings import Severity, Verdict
+from resume_daemon.ledger.record import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -108,6 +109,16 @@ class BackupState:
     phase: str
     at: datetime
     seq: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the shape that ``status --json`` and ``plan --json`` promise."""
+        return {
+            "backup": self.id,
+            "checkpoint": self.checkpoint,
+            "step": self.step,
+            "destination": self.destination,
+            "at": rfc3339(self.at),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +254,11 @@ class RunState:
                     record.at,
                     record.seq,
                 )
+
+    def verified_backups(self) -> list[BackupState]:
+        """Return the backups that the daemon made and did not drop since, the newest first."""
+        found = [each for each in self.backups.values() if each.phase == "verified"]
+        return sorted(found, key=lambda each: each.seq, reverse=True)
 
     def curriculum_of(self, file: str) -> CurriculumVersion | None:
         """Return the latest version of a curriculum file, or None."""

@@ -37,8 +37,11 @@ def _lines(plan: ResumePlan, run: str) -> Iterator[str]:
         yield from _reasons(each, "  ")
     if plan.refused:
         yield f"what can be put right: resume-daemon repair {shlex.quote(run)}"
+    yield from _backups(plan, run)
     if plan.chosen is None:
-        if not plan.refused:
+        if plan.gone:
+            yield f"{plan.gone_told}: is the right disk mounted, is it the right directory?"
+        elif not plan.refused:
             yield "there is no checkpoint yet; start from the beginning"
         return
     yield from _work(plan)
@@ -49,6 +52,17 @@ def _lines(plan: ResumePlan, run: str) -> Iterator[str]:
     for doubt in plan.doubts:
         yield f"not certain: {doubt}"
     yield f'start it: eval "$(resume-daemon env {shlex.quote(run)})", then your own command'
+
+
+def _backups(plan: ResumePlan, run: str) -> Iterator[str]:
+    there = {each.name for each in plan.refused}
+    for each in plan.backups[:_SHOWN]:
+        words = ("resume-daemon", "restore", run, each.id, "--from", each.destination)
+        yield f"{each.checkpoint} was backed up {each.at:%Y-%m-%d %H:%M} UTC: {shlex.join(words)}"
+        if each.checkpoint in there:
+            yield f"  nothing is put over {each.checkpoint}: move that away first"
+    if (more := len(plan.backups) - _SHOWN) > 0:
+        yield f"and {more} older backups: resume-daemon status {shlex.quote(run)} --json"
 
 
 def _judged(candidate: Candidate) -> str:

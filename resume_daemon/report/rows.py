@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from resume_daemon.ledger.record import rfc3339
 
 if TYPE_CHECKING:
-    from resume_daemon.ledger.queries import BackupState, RunState
+    from resume_daemon.ledger.queries import RunState
 
 _SHOWN_BACKUPS = 4
 
@@ -103,28 +103,14 @@ def firing_as_json(state: RunState) -> list[dict[str, Any]]:
 
 def backups_as_json(state: RunState) -> list[dict[str, Any]]:
     """Return the backups that the daemon made and that it did not drop since, the newest first."""
-    return [
-        {
-            "backup": each.id,
-            "checkpoint": each.checkpoint,
-            "step": each.step,
-            "destination": each.destination,
-            "at": rfc3339(each.at),
-        }
-        for each in _backups(state)
-    ]
+    return [each.as_json() for each in state.verified_backups()]
 
 
 def backups_line(state: RunState) -> str:
     """Return one line of how many backups there are and of what; empty where there is none."""
-    found = _backups(state)
+    found = state.verified_backups()
     if not found:
         return ""
     names = ", ".join(each.checkpoint for each in found[:_SHOWN_BACKUPS])
     more = f" and {len(found) - _SHOWN_BACKUPS} more" if len(found) > _SHOWN_BACKUPS else ""
     return f"backed up to {found[0].destination}: {names}{more}"
-
-
-def _backups(state: RunState) -> list[BackupState]:
-    found = [each for each in state.backups.values() if each.phase == "verified"]
-    return sorted(found, key=lambda each: each.seq, reverse=True)

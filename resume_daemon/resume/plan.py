@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from resume_daemon.ledger.record import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
     from resume_daemon.findings import Verdict
+    from resume_daemon.ledger.queries import BackupState
     from resume_daemon.resume.tracker import TrackerChoice, TrackerPoint
 
 
@@ -92,6 +93,8 @@ class ResumePlan:
         choices: What can be done about the tracker's history, the recommended one first.
         curriculum: The state files that belong to the checkpoint.
         parameters: What the run was trained with, as far as the checkpoint says.
+        backups: Of steps beyond the chosen one, the highest step first, one of each checkpoint.
+        gone: Where no checkpoint is there: those that a daemon found sound, the newest first.
         doubts: What is not certain, in a sentence each.
     """
 
@@ -104,6 +107,8 @@ class ResumePlan:
     choices: tuple[TrackerChoice, ...] = ()
     curriculum: tuple[CurriculumPoint, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    backups: tuple[BackupState, ...] = ()
+    gone: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
 
     @property
@@ -112,6 +117,12 @@ class ResumePlan:
         if self.chosen is None or self.chosen.step is None or self.reached is None:
             return None
         return max(0, self.reached - self.chosen.step)
+
+    @property
+    def gone_told(self) -> str:
+        """What became of the checkpoints of a run that had some and has none."""
+        others = f" and {n} older ones were" if (n := len(self.gone) - 1) else " was"
+        return f"there is no checkpoint any more; {self.gone[0]}{others} sound"
 
     def as_json(self) -> dict[str, Any]:
         """Return the shape that ``plan --json`` promises; it only grows."""
@@ -127,6 +138,8 @@ class ResumePlan:
             "tracker_choices": [each.as_json() for each in self.choices],
             "curriculum": [each.as_json() for each in self.curriculum],
             "parameters": dict(self.parameters),
+            "backups": [each.as_json() for each in self.backups],
+            "gone": list(self.gone),
             "doubts": list(self.doubts),
         }
 
@@ -155,6 +168,28 @@ def choose(candidates: Iterable[Candidate], *, accept: frozenset[Verdict]) -> Ch
     return Chosen(None, tuple(refused))
 
 
-def newest_first(steps: Mapping[str, int | None]) -> Sequence[str]:
+def newest_first(steps: Mapping[str, int | None]) -> tuple[str, ...]:
     """Return names of checkpoints by step, the highest first; those without one come last."""
-    return sorted(steps, key=lambda name: (steps[name] is None, -(steps[name] or 0), name))
+    order = sorted(steps, key=lambda name: (steps[name] is None, -(steps[name] or 0), name))
+    return tuple(order)
+
+
+def backups_beyond(
+    chosen: Candidate | None, backups: Iterable[BackupState]
+) -> tuple[BackupState, ...]:
+    """Return the newest backup of each checkpoint beyond the chosen one, the highest step first.
+
+    Args:
+        chosen: What is resumed from; None where nothing is, and every backup is beyond it.
+        backups: The newest first.
+    """
+    newest: dict[str, BackupState] = {}
+    for each in backups:
+        if chosen is None or _is_beyond(each.step, chosen.step):
+            newest.setdefault(each.checkpoint, each)
+    order = newest_first({name: each.step for name, each in newest.items()})
+    return tuple(newest[name] for name in order)
+
+
+def _is_beyond(step: int | None, other: int | None) -> bool:
+    return step is not None and other is not None and step > other

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from resume_daemon.resume.plan import (
     Candidate,
     CurriculumPoint,
     ResumePlan,
+    backups_beyond,
     choose,
     newest_first,
 )
@@ -130,16 +131,14 @@ def survey(
         refused=chosen.refused,
         untold=tuple(order[looked_at:]),
         reached=_reached(steps, known),
+        backups=backups_beyond(chosen.candidate, known.verified_backups()),
+        gone=() if names else newest_first({name: each.step for name, each in known.sound.items()}),
     )
     if chosen.candidate is None:
         return plan
     point = _tracker(chosen.candidate, known, wishes.run_id, doubts)
-    return ResumePlan(
-        run=run,
-        chosen=plan.chosen,
-        refused=plan.refused,
-        untold=plan.untold,
-        reached=plan.reached,
+    return replace(
+        plan,
         tracker=point,
         choices=choices(point, chosen.candidate.step),
         curriculum=_curriculum(chosen.candidate, run, state, doubts),

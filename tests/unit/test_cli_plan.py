@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -296,3 +297,60 @@ def test_signals_reach_the_trainer_and_its_end_is_ours(run: Path, number: signal
             assert process.wait(30) in {-signal.SIGTERM, 3, 128 + signal.SIGTERM}
         else:
             assert process.wait(30) == 3
+
+
+@pytest.fixture
+def backed_up(run: Path, tmp_path: Path) -> Path:
+    """Return the directory where the daemon has a backup of the newest checkpoint."""
+    disk, config = tmp_path / "disk", tmp_path / "config.yaml"
+    disk.mkdir()
+    config.write_text(f"run: {run}\nbackup: {{to: {disk}, newest: 1}}\n", encoding="utf-8")
+    done = run_command(["run", "--once", "--config", config])
+    assert done.returncode == 0, done.stderr
+    return disk
+
+
+def test_the_backup_of_a_refused_checkpoint_is_named_and_its_command_puts_it_back(
+    run: Path, backed_up: Path
+) -> None:
+    assert plan(run)["backups"] == [], "what is resumed from needs none"
+    (run / "checkpoint-30" / "optimizer.pt").write_bytes(b"")
+
+    (backup,) = plan(run)["backups"]
+    assert (backup["checkpoint"], backup["step"]) == ("checkpoint-30", 30)
+    lines = run_command(["plan", run]).stdout.splitlines()
+    (line,) = [each for each in lines if each.startswith("checkpoint-30 was backed up")]
+    assert "  nothing is put over checkpoint-30: move that away first" in lines
+    (run / "checkpoint-30").rename(run / "damaged")
+    words = shlex.split(line.partition("UTC: ")[2])
+    assert words[0] == "resume-daemon"
+    restored = run_command(words[1:])
+    assert restored.returncode == 0, restored.stderr
+    assert plan(run)["resume_from"]["checkpoint"] == "checkpoint-30"
+
+
+def test_where_all_checkpoints_are_gone_nothing_begins_anew_unless_it_is_told_twice(
+    run: Path, backed_up: Path
+) -> None:
+    for path in run.glob("checkpoint-*"):
+        shutil.rmtree(path)
+
+    found = plan(run)
+    assert found["gone"] == ["checkpoint-30", "checkpoint-20", "checkpoint-10"]
+    assert [each["checkpoint"] for each in found["backups"]] == ["checkpoint-30"]
+    shown = run_command(["plan", run])
+    assert shown.returncode == 1
+    assert shown.stdout.splitlines()[-1] == (
+        "there is no checkpoint any more; checkpoint-30 and 2 older ones were sound: "
+        "is the right disk mounted, is it the right directory?"
+    )
+    refused = run_command(["exec", run, "--or-fresh", "--", "true"])
+    assert refused.returncode == 1
+    assert "no checkpoint any more" in refused.stderr
+    assert "how to restore checkpoint-30" in refused.stderr
+    preflight = run_command(["doctor", "--preflight", run])
+    assert preflight.returncode == 1
+    assert "RD871" in preflight.stdout
+    forced = run_command(["exec", run, "--or-fresh", "--force", "--", "true"])
+    assert forced.returncode == 0, forced.stderr
+    assert "no checkpoint any more: the trainer starts from the beginning" in forced.stderr
