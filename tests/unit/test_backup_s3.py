@@ -51,6 +51,13 @@ def run(tmp_path: Path) -> Path:
     return run
 
 
+def competing(run: Path) -> tuple[str, Path]:
+    """Return an option: the server here has the same processors, and a backup gives way to it."""
+    config = run.parent / "competing.yaml"
+    config.write_text("verify: {priority: normal}\n", encoding="utf-8")
+    return "--config", config
+
+
 def start(server: S3Server, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "resume_daemon", *map(str, arguments)],
@@ -83,7 +90,7 @@ def test_a_checkpoint_goes_to_a_bucket_and_comes_back_as_it_was(
 ) -> None:
     before = contents(run / "checkpoint-5")
     mtime = (run / "checkpoint-5").stat().st_mtime_ns
-    status, document, err = call(bucket, "backup", run, "--to", URL)
+    status, document, err = call(bucket, "backup", run, "--to", URL, *competing(run))
     assert (status, err) == (0, "")
     (backup,) = document["backups"]
     assert backup["state"] == "new"
@@ -103,23 +110,23 @@ def test_a_backup_that_was_killed_sends_only_the_files_that_are_not_there(
         return request.sends and sum(each.sends for each in seen) == 4
 
     bucket.held_at = fifth_object
-    process = start(bucket, "backup", run, "--to", URL)
+    process = start(bucket, "backup", run, "--to", URL, *competing(run))
     assert bucket.held.wait(40)
     process.kill()
     process.communicate()
     there = {key.rpartition("/")[2] for key in bucket.objects()}
     assert len(there) == 4
-    status, listed, _ = call(bucket, "backup", run, "--to", URL, "--list")
+    status, listed, _ = call(bucket, "backup", run, "--to", URL, *competing(run), "--list")
     assert (status, listed["backups"], len(listed["unfinished"])) == (0, [], 1)
     bucket.forget()
-    status, document, err = call(bucket, "backup", run, "--to", URL)
+    status, document, err = call(bucket, "backup", run, "--to", URL, *competing(run))
     assert (status, err) == (0, "")
     sent = {each.path.rpartition("/")[2] for each in bucket.requests if each.sends}
     assert not sent & there
     sizes = {p.name: p.stat().st_size for p in (run / "checkpoint-5").iterdir()}
     missing = sum(size for name, size in sizes.items() if name not in there)
     assert document["backups"][0]["sent"] == missing
-    assert call(bucket, "backup", run, "--to", URL, "--verify")[0] == 0
+    assert call(bucket, "backup", run, "--to", URL, *competing(run), "--verify")[0] == 0
 
 
 def test_a_large_file_that_was_cut_off_goes_on_at_the_part_where_it_was(
@@ -131,13 +138,13 @@ def test_a_large_file_that_was_cut_off_goes_on_at_the_part_where_it_was(
         return "partNumber=3" in request.query
 
     bucket.held_at = third_part
-    process = start(bucket, "backup", run, "--to", URL)
+    process = start(bucket, "backup", run, "--to", URL, *competing(run))
     assert bucket.held.wait(40)
     process.kill()
     process.communicate()
     assert len(bucket.uploads()) == 1
     bucket.forget()
-    status, _, err = call(bucket, "backup", run, "--to", URL)
+    status, _, err = call(bucket, "backup", run, "--to", URL, *competing(run))
     assert (status, err) == (0, "")
     parts = [each for each in bucket.requests if "partNumber" in each.query]
     assert [each.size for each in parts] == [8 * MIB]
@@ -152,7 +159,7 @@ def test_what_is_removed_leaves_neither_objects_nor_parts_of_them(
 ) -> None:
     add_large_file(run / "checkpoint-5", 40 * MIB)
     bucket.held_at = lambda request, _: "partNumber=2" in request.query
-    process = start(bucket, "backup", run, "--to", URL)
+    process = start(bucket, "backup", run, "--to", URL, *competing(run))
     assert bucket.held.wait(40)
     process.kill()
     process.communicate()
@@ -171,7 +178,7 @@ def test_parts_of_another_content_are_sent_again_and_stale_uploads_are_aborted(
     bucket: S3Server, run: Path
 ) -> None:
     large = add_large_file(run / "checkpoint-5", 20 * MIB)
-    status, document, _ = call(bucket, "backup", run, "--to", URL)
+    status, document, _ = call(bucket, "backup", run, "--to", URL, *competing(run))
     (key,) = (key for key in bucket.objects() if key.endswith(large.name))
     client = bucket.client
     for name in (document["backups"][0]["backup"] + ".backup.json", large.name):
@@ -184,22 +191,22 @@ def test_parts_of_another_content_are_sent_again_and_stale_uploads_are_aborted(
             Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=1, Body=bytes(16 * MIB)
         )
     bucket.forget()
-    status, document, err = call(bucket, "backup", run, "--to", URL)
+    status, document, err = call(bucket, "backup", run, "--to", URL, *competing(run))
     assert (status, err, document["backups"][0]["sent"]) == (0, "", 20 * MIB)
     assert bucket.uploads() == []
-    assert call(bucket, "backup", run, "--to", URL, "--verify")[0] == 0
+    assert call(bucket, "backup", run, "--to", URL, *competing(run), "--verify")[0] == 0
 
 
 def test_an_object_that_was_changed_is_found_and_is_not_put_back(
     bucket: S3Server, run: Path
 ) -> None:
-    assert call(bucket, "backup", run, "--to", URL)[0] == 0
+    assert call(bucket, "backup", run, "--to", URL, *competing(run))[0] == 0
     client = bucket.client
     (key,) = (key for key in bucket.objects() if key.endswith("/optimizer.pt"))
     content = bytearray(client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
     content[len(content) // 2] ^= 1
     client.put_object(Bucket=BUCKET, Key=key, Body=bytes(content))
-    status, document, _ = call(bucket, "backup", run, "--to", URL, "--verify")
+    status, document, _ = call(bucket, "backup", run, "--to", URL, *competing(run), "--verify")
     assert status == 1
     (finding,) = document["backups"][0]["findings"]
     assert (finding["code"], finding["file"]) == ("RD891", "optimizer.pt")
