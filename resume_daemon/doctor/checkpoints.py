@@ -125,7 +125,7 @@ def check(facts: CheckpointFacts) -> Iterator[Finding]:
     plan = facts.plan
     chosen = plan.chosen
     if plan.gone:
-        yield GONE.finding(f"T{plan.gone_told[1:]}{_backed_up(plan)}.")
+        yield GONE.finding(f"The checkpoints are gone: {plan.gone_told}{_backed_up(plan)}.")
     elif chosen is None and not plan.refused:
         yield NO_CHECKPOINT.finding("There is no checkpoint yet.")
     elif chosen is None:

@@ -121,8 +121,10 @@ class ResumePlan:
     @property
     def gone_told(self) -> str:
         """What became of the checkpoints of a run that had some and has none."""
-        others = f" and {n} older ones were" if (n := len(self.gone) - 1) else " was"
-        return f"there is no checkpoint any more; {self.gone[0]}{others} sound"
+        which = "the only" if len(self.gone) == 1 else f"the newest of {len(self.gone)}"
+        return (
+            f"there is no checkpoint any more; {which} that a daemon found sound was {self.gone[0]}"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the shape that ``plan --json`` promises; it only grows."""

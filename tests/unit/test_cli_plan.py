@@ -341,8 +341,8 @@ def test_where_all_checkpoints_are_gone_nothing_begins_anew_unless_it_is_told_tw
     shown = run_command(["plan", run])
     assert shown.returncode == 1
     assert shown.stdout.splitlines()[-1] == (
-        "there is no checkpoint any more; checkpoint-30 and 2 older ones were sound: "
-        "is the right disk mounted, is it the right directory?"
+        "there is no checkpoint any more; the newest of 3 that a daemon found sound was "
+        "checkpoint-30: is the right disk mounted, is it the right directory?"
     )
     refused = run_command(["exec", run, "--or-fresh", "--", "true"])
     assert refused.returncode == 1
